@@ -1,0 +1,99 @@
+package latchkey
+
+import (
+	"crypto/rand"
+	"crypto/sha256"
+	"crypto/subtle"
+	"encoding/base64"
+	"errors"
+	"log/slog"
+)
+
+const redacted = "REDACTED"
+
+// tokenSize is the entropy of a ConnectToken: 128 bits.
+const tokenSize = 16
+
+// A ConnectToken (SCT, server connect token) lets its bearer be introduced to
+// one device by a basestation. It proves nothing to the device itself. It
+// prints as REDACTED everywhere; Reveal is the only way out. Verifiers keep
+// its Hash. The zero ConnectToken is absent, and no parser returns it.
+type ConnectToken struct{ s string }
+
+// NewConnectToken draws 128 random bits.
+func NewConnectToken() ConnectToken {
+	var b [tokenSize]byte
+	_, _ = rand.Read(b[:]) // never fails (crypto/rand)
+	return ConnectToken{base64.RawURLEncoding.EncodeToString(b[:])}
+}
+
+// ParseConnectToken reads what Reveal wrote: 22 characters of unpadded
+// base64url. Its errors never echo the input.
+func ParseConnectToken(s string) (ConnectToken, error) {
+	b, err := base64.RawURLEncoding.Strict().DecodeString(s)
+	if err != nil || len(b) != tokenSize {
+		return ConnectToken{}, errors.New("latchkey: not a connect token")
+	}
+	return ConnectToken{s}, nil
+}
+
+// IsZero reports whether the token is absent.
+func (t ConnectToken) IsZero() bool { return t.s == "" }
+
+// Reveal returns the token itself, for the wire, a file or a QR code.
+func (t ConnectToken) Reveal() string { return t.s }
+
+// Hash returns what a verifier stores.
+func (t ConnectToken) Hash() TokenHash { return TokenHash{sha256.Sum256([]byte(t.s))} }
+
+// String returns REDACTED, or "" when the token is absent.
+func (t ConnectToken) String() string { return redact(t.s) }
+
+// GoString implements fmt.GoStringer.
+func (t ConnectToken) GoString() string { return redact(t.s) }
+
+// MarshalText redacts, so that a token reaches no JSON document by accident.
+func (t ConnectToken) MarshalText() ([]byte, error) { return []byte(redact(t.s)), nil }
+
+// LogValue implements slog.LogValuer.
+func (t ConnectToken) LogValue() slog.Value { return slog.StringValue(redact(t.s)) }
+
+// A TokenHash is the SHA-256 of a ConnectToken's text.
+type TokenHash struct{ sum [sha256.Size]byte }
+
+// Equal compares in constant time.
+func (h TokenHash) Equal(o TokenHash) bool {
+	return subtle.ConstantTimeCompare(h.sum[:], o.sum[:]) == 1
+}
+
+// A Secret is a password that a person types or scans. It prints as REDACTED;
+// Reveal is the only way out.
+type Secret struct{ s string }
+
+// NewSecret wraps s.
+func NewSecret(s string) Secret { return Secret{s} }
+
+// IsZero reports whether there is no secret.
+func (s Secret) IsZero() bool { return s.s == "" }
+
+// Reveal returns the secret itself.
+func (s Secret) Reveal() string { return s.s }
+
+// String returns REDACTED, or "" when there is none.
+func (s Secret) String() string { return redact(s.s) }
+
+// GoString implements fmt.GoStringer.
+func (s Secret) GoString() string { return redact(s.s) }
+
+// MarshalText redacts.
+func (s Secret) MarshalText() ([]byte, error) { return []byte(redact(s.s)), nil }
+
+// LogValue implements slog.LogValuer.
+func (s Secret) LogValue() slog.Value { return slog.StringValue(redact(s.s)) }
+
+func redact(s string) string {
+	if s == "" {
+		return ""
+	}
+	return redacted
+}
