@@ -1,0 +1,61 @@
+package cli
+
+import (
+	"errors"
+	"fmt"
+	"strings"
+)
+
+// WithNext attaches the step that a person takes after err.
+func WithNext(err error, step string) error { return &nextError{err, step} }
+
+type nextError struct {
+	err  error
+	step string
+}
+
+func (e *nextError) Error() string { return e.err.Error() }
+func (e *nextError) Unwrap() error { return e.err }
+
+// Usage makes an error that ends the program with ExitUsage.
+func Usage(format string, args ...any) error { return &usageError{fmt.Errorf(format, args...)} }
+
+type usageError struct{ err error }
+
+func (e *usageError) Error() string { return e.err.Error() }
+func (e *usageError) Unwrap() error { return e.err }
+
+func isUsage(err error) bool {
+	var u *usageError
+	return errors.As(err, &u)
+}
+
+// report writes cause and next step to stderr.
+func (a *App) report(err error) {
+	fmt.Fprintf(a.Err, "%s: %s\n", a.Name, cause(err))
+	if step := a.next(err); step != "" {
+		fmt.Fprintf(a.Err, "next: %s\n", step)
+	}
+}
+
+// cause is the error's text without the library's name, which the program's
+// own name in front of it already says.
+func cause(err error) string {
+	return strings.TrimSpace(strings.ReplaceAll(err.Error(), "latchkey: ", ""))
+}
+
+func (a *App) next(err error) string {
+	var hinted *nextError
+	if errors.As(err, &hinted) {
+		return hinted.step
+	}
+	if a.Next != nil {
+		if step := a.Next(err); step != "" {
+			return step
+		}
+	}
+	if !a.ran || isUsage(err) {
+		return a.Name + " --help"
+	}
+	return ""
+}
