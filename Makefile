@@ -1,0 +1,88 @@
+# Every target runs from a clean clone with Go, git and make; lab needs root and
+# the programs that .ci/run installs.
+
+GO        ?= go
+T         ?= 30                 # seconds for each fuzz target
+PREFIX    ?= /usr/local
+UNITDIR   ?= /usr/lib/systemd/system
+PROGRAMS   = latchkeyd latchkey
+PLATFORMS  = linux/amd64 linux/arm64 linux/arm linux/mipsle linux/riscv64 \
+             darwin/amd64 darwin/arm64 windows/amd64 windows/arm64 freebsd/amd64
+MAXARM     = 14000000           # bytes of a stripped linux/arm program
+TOOLBIN    = bin/tools
+GOBUILD    = CGO_ENABLED=0 $(GO) build -trimpath -ldflags '-s -w'
+
+all: build
+
+build: ## the programs, into bin/
+	$(GOBUILD) -o bin/ $(PROGRAMS:%=./cmd/%) ./examples/...
+
+test: ## everything that needs no root
+	$(GO) test -shuffle=on ./...
+
+race: ## the same under the race detector
+	CGO_ENABLED=1 $(GO) test -race -shuffle=on ./...
+
+lint: $(TOOLBIN)/.built ## formatting, vet, staticcheck, golangci-lint
+	@bad=$$($(TOOLBIN)/gofumpt -l .); test -z "$$bad" || { echo "not formatted with gofumpt:"; echo "$$bad"; exit 1; }
+	$(GO) vet -tags lab ./...
+	GOARCH=386 CGO_ENABLED=0 $(GO) vet ./...
+	$(TOOLBIN)/staticcheck -tags lab ./...
+	$(TOOLBIN)/golangci-lint run ./...
+
+$(TOOLBIN)/.built: tools/go.mod tools/go.sum
+	cd tools && $(GO) build -o ../$(TOOLBIN)/ tool
+	@touch $@
+
+lab: ## a sample of the tests with foreign programs and namespaces; root
+	./scripts/lab.sh -short
+
+lab-full: ## all of them
+	./scripts/lab.sh
+
+fuzz: ## each fuzz target for T seconds
+	./scripts/fuzz.sh $(strip $(T))
+
+bench: build ## the figures of the README
+	cd internal/bench && $(GO) run . -bin ../../bin
+
+cross: ## every platform builds, and a small one stays small
+	@set -e; for p in $(PLATFORMS); do \
+		os=$${p%/*} arch=$${p#*/}; echo "build $$p"; mkdir -p dist/$$os-$$arch; \
+		GOOS=$$os GOARCH=$$arch $(GOBUILD) -o dist/$$os-$$arch/ $(PROGRAMS:%=./cmd/%) ./examples/...; \
+	done
+	@for b in $(PROGRAMS); do \
+		n=$$(wc -c <dist/linux-arm/$$b); echo "linux/arm $$b: $$n bytes, at most $(strip $(MAXARM))"; \
+		test $$n -le $(MAXARM) || exit 1; \
+	done
+
+demo: build ## a device, a client and a tunnel on this machine
+	./scripts/demo.sh
+
+man: build ## manual pages, into dist/man
+	@mkdir -p dist/man
+	for b in $(PROGRAMS); do bin/$$b man dist/man || exit 1; done
+
+completions: build ## shell completions, into dist/completions
+	@mkdir -p dist/completions
+	for b in $(PROGRAMS); do for s in bash zsh fish; do bin/$$b completion $$s >dist/completions/$$b.$$s || exit 1; done; done
+
+install: build man completions ## to DESTDIR/PREFIX
+	install -d $(DESTDIR)$(PREFIX)/bin $(DESTDIR)$(PREFIX)/share/man/man1 $(DESTDIR)$(UNITDIR)
+	install -m 755 $(PROGRAMS:%=bin/%) $(DESTDIR)$(PREFIX)/bin/
+	install -m 644 dist/man/*.1 $(DESTDIR)$(PREFIX)/share/man/man1/
+	for b in $(PROGRAMS); do \
+		install -Dm 644 dist/completions/$$b.bash $(DESTDIR)$(PREFIX)/share/bash-completion/completions/$$b && \
+		install -Dm 644 dist/completions/$$b.zsh $(DESTDIR)$(PREFIX)/share/zsh/site-functions/_$$b && \
+		install -Dm 644 dist/completions/$$b.fish $(DESTDIR)$(PREFIX)/share/fish/vendor_completions.d/$$b.fish || exit 1; \
+	done
+	sed 's|/usr/bin/|$(PREFIX)/bin/|' docs/systemd/latchkeyd.service >$(DESTDIR)$(UNITDIR)/latchkeyd.service
+	chmod 644 $(DESTDIR)$(UNITDIR)/latchkeyd.service
+
+clean:
+	rm -rf bin dist
+
+help: ## this list
+	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' Makefile
+
+.PHONY: all build test race lint lab lab-full fuzz bench cross demo man completions install clean help
