@@ -1,0 +1,44 @@
+package acl
+
+import (
+	"net/netip"
+	"time"
+
+	"github.com/latchkey-dev/latchkey"
+)
+
+// A PathKind says how a peer's datagrams reach the device now.
+type PathKind string
+
+// The kinds of path. The zero PathKind is unknown: an allow that asks for the
+// path then fails, and a deny holds.
+const (
+	PathLocal  PathKind = "local"
+	PathDirect PathKind = "direct"
+	PathRelay  PathKind = "relay"
+)
+
+// A Request is the question that a decision answers: may this peer do this
+// here. The device fills it with facts that it verified itself; only Action and
+// Resource come from what the peer asked for. A zero field is an unknown fact.
+type Request struct {
+	Device latchkey.DeviceID    // this device
+	Peer   latchkey.Fingerprint // the key that the handshake proved
+	User   string               // who owns Peer, as Store.Lookup said
+	Role   string               // and the user's role
+
+	Action      Action
+	Resource    string // cleaned CoAP path, service id, exact upstream URL, or pairing mode
+	ServiceType string // "tcp", "udp" or "unix", for TunnelOpen and ServiceList
+
+	Path      PathKind
+	Source    netip.Addr // where the peer's datagrams come from
+	Time      time.Time  // now; zero when the clock is not to be trusted
+	KeyAdded  time.Time
+	KeyOrigin string // how the key came here: "local-initial", "manual"
+	Claims    map[string]any
+
+	// Listing is set when nothing is done and the answer only decides whether a
+	// name may be shown. Policies do not see it; hooks and logs may.
+	Listing bool
+}
