@@ -43,8 +43,13 @@ func validLabel(s string) bool {
 	return true
 }
 
-// String returns PRODUCT/DEVICE.
-func (id DeviceID) String() string { return id.Product + "/" + id.Device }
+// String returns PRODUCT/DEVICE, or "" for the zero DeviceID.
+func (id DeviceID) String() string {
+	if id == (DeviceID{}) {
+		return ""
+	}
+	return id.Product + "/" + id.Device
+}
 
 // MarshalText implements encoding.TextMarshaler.
 func (id DeviceID) MarshalText() ([]byte, error) { return []byte(id.String()), nil }

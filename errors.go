@@ -143,6 +143,18 @@ func (c Code) CoAP() uint8 {
 	return coapCode(5, 0)
 }
 
+// ErrorOfCoAP returns the sentinel that an application's CoAP error code stands
+// for, the one with the lowest Code where several share it; nil if none does.
+func ErrorOfCoAP(coap uint8) error {
+	var found Code
+	for code, row := range registry {
+		if row.coap == coap && (found == 0 || code < found) {
+			found = code
+		}
+	}
+	return found.Err()
+}
+
 // String names the reason in words.
 func (c Code) String() string {
 	if row, ok := registry[c]; ok {

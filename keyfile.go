@@ -42,7 +42,7 @@ func CreateIdentity(path string) (*Identity, error) {
 	clear(key)
 	defer clear(text)
 	dir := filepath.Dir(path)
-	if err := os.MkdirAll(dir, keyDirMode); err != nil {
+	if err := makePrivateDir(dir); err != nil {
 		return nil, err
 	}
 	if err := checkPrivate(dir, true); err != nil {
@@ -52,6 +52,24 @@ func CreateIdentity(path string) (*Identity, error) {
 		return nil, err
 	}
 	return id, nil
+}
+
+// makePrivateDir makes dir when it is missing, 0700 whatever the umask is.
+func makePrivateDir(dir string) error {
+	if _, err := os.Stat(dir); !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	parent := filepath.Dir(dir)
+	if err := os.MkdirAll(parent, keyDirMode); err != nil {
+		return err
+	}
+	if err := os.Mkdir(dir, keyDirMode); err != nil {
+		if errors.Is(err, fs.ErrExist) {
+			return nil // another process was faster; checkPrivate judges what it made
+		}
+		return err
+	}
+	return errors.Join(os.Chmod(dir, keyDirMode), syncDir(parent))
 }
 
 // writeNew writes through a temporary name, so that a crash leaves either no
@@ -123,7 +141,11 @@ func OpenIdentity(path string) (*Identity, error) {
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", path, err)
 	}
-	return IdentityFromSigner(signer, certificate)
+	id, err := IdentityFromSigner(signer, certificate)
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", path, err)
+	}
+	return id, nil
 }
 
 func parseKeyFile(text []byte) (signer crypto.Signer, certificate []byte, err error) {
@@ -154,6 +176,20 @@ func parseKeyFile(text []byte) (signer crypto.Signer, certificate []byte, err er
 		return nil, nil, errors.New("not a key file: one PRIVATE KEY and one CERTIFICATE block are needed")
 	}
 	return signer, certificate, nil
+}
+
+// OpenOrCreateIdentity opens the key file at path, or makes it when there is
+// none. Two processes that start at once end up with the same key.
+func OpenOrCreateIdentity(path string) (*Identity, error) {
+	id, err := OpenIdentity(path)
+	if !errors.Is(err, fs.ErrNotExist) {
+		return id, err
+	}
+	id, err = CreateIdentity(path)
+	if errors.Is(err, fs.ErrExist) {
+		return OpenIdentity(path)
+	}
+	return id, err
 }
 
 // checkPrivate refuses what others could read (files) or replace (directories).

@@ -8,12 +8,16 @@ import (
 	"net/url"
 	"strconv"
 	"strings"
+	"unicode"
+	"unicode/utf8"
 )
 
 const (
 	pairingScheme  = "latchkey"
 	maxPairingURL  = 2048
 	maxPairingAddr = 16
+	maxPairingHost = 253 // RFC 1035 section 2.3.4, in text
+	maxPairingWord = 128 // bytes of a user name or invite id
 )
 
 // A PairingURL is what a device prints, or shows as a QR code, so that a
@@ -55,9 +59,6 @@ func ParsePairingURL(s string) (*PairingURL, error) {
 	}
 	u := &PairingURL{ID: id}
 	for name, values := range query {
-		if len(values) > 1 && name != "a" && name != "b" {
-			return nil, fmt.Errorf("latchkey: pairing URL parameter %q stands there more than once", name)
-		}
 		if err := u.set(name, values); err != nil {
 			return nil, err
 		}
@@ -77,20 +78,38 @@ func (u *PairingURL) set(name string, values []string) (err error) {
 	case "b":
 		u.Basestations, err = checkAddrs(values)
 	case "u":
-		u.User = value
+		u.User, err = checkWord(value)
 	case "i":
-		u.Invite = value
+		u.Invite, err = checkWord(value)
 	case "p":
 		u.Password = NewSecret(value)
 	case "t":
 		u.Token, err = ParseConnectToken(value)
 	default:
-		return fmt.Errorf("latchkey: pairing URL has an unknown parameter %q", name)
+		// Not echoed: it may be the rest of a password that was not escaped.
+		return errors.New("latchkey: pairing URL has an unknown parameter; there are k, a, b, bk, u, i, p and t")
+	}
+	if err == nil && len(values) > 1 && name != "a" && name != "b" {
+		err = errors.New("latchkey: stands there more than once")
 	}
 	if err != nil {
 		return fmt.Errorf("pairing URL parameter %q: %w", name, err)
 	}
 	return nil
+}
+
+// checkWord keeps out what could forge a line on a terminal. The device has
+// stricter rules for user names.
+func checkWord(s string) (string, error) {
+	if len(s) > maxPairingWord || !utf8.ValidString(s) {
+		return "", fmt.Errorf("latchkey: not UTF-8 of at most %d bytes", maxPairingWord)
+	}
+	for _, r := range s {
+		if !unicode.IsPrint(r) {
+			return "", errors.New("latchkey: has a character that cannot be printed")
+		}
+	}
+	return s, nil
 }
 
 func checkAddrs(addrs []string) ([]string, error) {
@@ -99,7 +118,7 @@ func checkAddrs(addrs []string) ([]string, error) {
 	}
 	for _, a := range addrs {
 		host, port, err := net.SplitHostPort(a)
-		if err != nil || host == "" {
+		if err != nil || !validHost(host) {
 			return nil, errors.New("latchkey: an address is HOST:PORT")
 		}
 		if n, err := strconv.ParseUint(port, 10, 16); err != nil || n == 0 {
@@ -109,12 +128,28 @@ func checkAddrs(addrs []string) ([]string, error) {
 	return addrs, nil
 }
 
+// validHost takes names and IP addresses, with a zone as in fe80::1%eth0.
+func validHost(host string) bool {
+	const special = ".-_:%"
+	for _, c := range []byte(host) {
+		letter := 'a' <= c|0x20 && c|0x20 <= 'z'
+		if !letter && (c < '0' || c > '9') && strings.IndexByte(special, c) < 0 {
+			return false
+		}
+	}
+	return host != "" && len(host) <= maxPairingHost
+}
+
 // Reveal returns the URL with its secrets, to be shown to the one person it is
 // for. Parameters stand in a fixed order.
 func (u *PairingURL) Reveal() string { return u.format(u.Password.Reveal(), u.Token.Reveal()) }
 
 // String returns the URL with its secrets redacted.
 func (u *PairingURL) String() string { return u.format(u.Password.String(), u.Token.String()) }
+
+// MarshalText returns the redacted form, so that no document carries secrets
+// by accident.
+func (u *PairingURL) MarshalText() ([]byte, error) { return []byte(u.String()), nil }
 
 // LogValue implements slog.LogValuer with the redacted form.
 func (u *PairingURL) LogValue() slog.Value { return slog.StringValue(u.String()) }
