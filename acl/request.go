@@ -30,6 +30,7 @@ type Request struct {
 	Action      Action
 	Resource    string // cleaned CoAP path, service id, exact upstream URL, or pairing mode
 	ServiceType string // "tcp", "udp" or "unix", for TunnelOpen and ServiceList
+	Target      string // what the service leads to, and just what will be dialled: "tcp://127.0.0.1:22"
 
 	Path      PathKind
 	Source    netip.Addr // where the peer's datagrams come from

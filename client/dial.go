@@ -1,0 +1,218 @@
+package client
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"net/netip"
+	"slices"
+	"time"
+
+	"github.com/latchkey-dev/latchkey"
+	"github.com/latchkey-dev/latchkey/internal/discover"
+)
+
+const (
+	dialStagger   = 150 * time.Millisecond // between the first tries at two addresses (RFC 8305 section 5)
+	dialTimeout   = 10 * time.Second       // of one address
+	discoverAfter = 300 * time.Millisecond // known addresses have had this long to answer
+	discoverFor   = 3 * time.Second
+)
+
+// A DialError says for each address why the device was not reached there.
+type DialError struct {
+	Device string
+	Tries  []Try
+}
+
+// A Try is one address and what came of it.
+type Try struct {
+	Addr string
+	Err  error
+}
+
+// Error lists every try.
+func (e *DialError) Error() string {
+	if len(e.Tries) == 0 {
+		return fmt.Sprintf("cannot reach %s: no address of it is known, and it was not found on this network", e.Device)
+	}
+	s := fmt.Sprintf("cannot reach %s:", e.Device)
+	for i, t := range e.Tries {
+		if i > 0 {
+			s += ";"
+		}
+		s += " " + t.Addr + ": " + t.Err.Error()
+	}
+	return s
+}
+
+// Unwrap makes errors.Is look into every try.
+func (e *DialError) Unwrap() []error {
+	errs := []error{latchkey.ErrOffline}
+	if len(e.Tries) > 0 {
+		errs = nil
+	}
+	for _, t := range e.Tries {
+		errs = append(errs, t.Err)
+	}
+	return errs
+}
+
+// Dial connects to a known device by its alias. The addresses of devices.json
+// are tried at once, a little apart; discovery joins in when they do not
+// answer. The first path on which the pinned key answers wins. The error
+// matches latchkey.ErrUnknownDevice for an alias that is not known,
+// latchkey.ErrIdentityChanged when only another key answered, and
+// latchkey.ErrHandshakeRefused when the device does not know ours.
+func (c *Client) Dial(ctx context.Context, alias string) (*Conn, error) {
+	known, err := c.OpenKnown()
+	if err != nil {
+		return nil, err
+	}
+	dev, err := known.Lookup(alias)
+	if err != nil {
+		return nil, err
+	}
+	conn := &Conn{client: c, device: dev}
+	if _, err := conn.renew(ctx); err != nil {
+		return nil, err
+	}
+	return conn, nil
+}
+
+// reach races the addresses and, a little later, discovery.
+func (c *Client) reach(ctx context.Context, name string, key latchkey.Fingerprint, addrs []string) (*link, error) {
+	ctx, cancel := context.WithCancel(ctx)
+	r := &race{client: c, name: name, key: key, results: make(chan result)}
+	defer func() {
+		cancel()
+		r.drain()
+	}()
+	found := make(chan string)
+	r.start(ctx, addrs)
+	if !c.NoDiscovery {
+		r.running++
+		go c.search(ctx, key, found, r.results) // ends with ctx or after discoverFor
+	}
+	for r.running > 0 {
+		select {
+		case addr := <-found:
+			if !slices.Contains(r.tried, addr) {
+				r.start(ctx, []string{addr})
+			}
+		case res := <-r.results:
+			r.running--
+			switch {
+			case res.link != nil:
+				return res.link, nil
+			case res.err != nil:
+				r.failed = append(r.failed, Try{res.addr, res.err})
+			}
+		}
+	}
+	if err := context.Cause(ctx); err != nil && len(r.failed) == 0 {
+		return nil, err
+	}
+	return nil, &DialError{Device: name, Tries: r.failed}
+}
+
+// A race is the tries of one Dial. Only the goroutine of reach touches it.
+type race struct {
+	client  *Client
+	name    string
+	key     latchkey.Fingerprint
+	results chan result
+	running int
+	tried   []string
+	failed  []Try
+}
+
+type result struct {
+	addr string
+	link *link
+	err  error
+}
+
+func (r *race) start(ctx context.Context, addrs []string) {
+	for i, addr := range addrs {
+		r.running++
+		r.tried = append(r.tried, addr)
+		delay := time.Duration(i) * dialStagger
+		go func() { // ends with the handshake, dialTimeout or ctx
+			l, err := r.try(ctx, addr, delay)
+			r.results <- result{addr, l, err}
+		}()
+	}
+}
+
+func (r *race) try(ctx context.Context, addr string, delay time.Duration) (*link, error) {
+	select {
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	case <-time.After(delay):
+	}
+	ctx, cancel := context.WithTimeout(ctx, dialTimeout)
+	defer cancel()
+	to, err := resolve(ctx, addr)
+	if err != nil {
+		return nil, err
+	}
+	l, err := r.client.open(ctx, r.name, r.key, to)
+	if errors.Is(err, context.DeadlineExceeded) {
+		err = fmt.Errorf("no answer: %w", err)
+	}
+	return l, err
+}
+
+// drain collects the losers, so that nothing of the race is left behind.
+func (r *race) drain() {
+	for ; r.running > 0; r.running-- {
+		if res := <-r.results; res.link != nil {
+			res.link.close()
+		}
+	}
+}
+
+// search looks for the device on the local network and reports its addresses.
+func (c *Client) search(ctx context.Context, key latchkey.Fingerprint, found chan<- string, results chan<- result) {
+	defer func() { results <- result{} }()
+	select {
+	case <-ctx.Done():
+		return
+	case <-time.After(discoverAfter):
+	}
+	ctx, cancel := context.WithTimeout(ctx, discoverFor)
+	defer cancel()
+	for f := range discover.Browse(ctx) {
+		if f.Key != key {
+			continue
+		}
+		for _, a := range f.Addrs {
+			select {
+			case found <- a.String():
+			case <-ctx.Done():
+				return
+			}
+		}
+	}
+}
+
+func resolve(ctx context.Context, addr string) (netip.AddrPort, error) {
+	if to, err := netip.ParseAddrPort(addr); err == nil {
+		return netip.AddrPortFrom(to.Addr().Unmap(), to.Port()), nil
+	}
+	host, port, err := net.SplitHostPort(addr)
+	if err != nil {
+		return netip.AddrPort{}, err
+	}
+	number, err := net.DefaultResolver.LookupPort(ctx, "udp", port)
+	if err != nil {
+		return netip.AddrPort{}, err
+	}
+	ips, err := net.DefaultResolver.LookupNetIP(ctx, "ip", host)
+	if err != nil {
+		return netip.AddrPort{}, err
+	}
+	return netip.AddrPortFrom(ips[0].Unmap(), uint16(number)), nil
+}

@@ -1,0 +1,180 @@
+package client
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"os/user"
+	"strings"
+	"time"
+
+	"github.com/latchkey-dev/latchkey"
+	"github.com/latchkey-dev/latchkey/acl"
+	"github.com/latchkey-dev/latchkey/internal/secure"
+	"github.com/latchkey-dev/latchkey/pairing"
+)
+
+// PairOptions are the choices of Client.Pair. All may be left zero.
+type PairOptions struct {
+	Alias   string // to know the device by; "": the device part of its id
+	User    string // to become on the device; "": the URL's, or the login name
+	KeyName string // for the device's owner to recognise this key; "": the host name
+
+	// AcceptKey is asked when the pairing URL has no key, with the one that
+	// answered. Nil refuses.
+	AcceptKey func(latchkey.Fingerprint) error
+}
+
+// Paired is what came of a pairing.
+type Paired struct {
+	Alias   string               `json:"alias"`
+	Device  latchkey.DeviceID    `json:"device"`
+	Key     latchkey.Fingerprint `json:"key"`
+	User    string               `json:"user"`
+	Role    string               `json:"role"`
+	Already bool                 `json:"already"` // the device knew our key before
+}
+
+// ErrPairingUnknown reports a pairing that was asked for and not answered: the
+// device may have added our key or not. Pairing again tells.
+var ErrPairingUnknown = errors.New("client: the device did not answer; it may have added this key: pair again to find out")
+
+// Pair makes our key known to a device, by the first mode that is open to us,
+// and records the device. A device that knows our key already only gets
+// recorded. An alias that stands for another key is latchkey.ErrConflict and
+// nothing is asked of the device. Without a key in the URL AcceptKey decides
+// on the one that answered.
+func (c *Client) Pair(ctx context.Context, u *latchkey.PairingURL, o PairOptions) (*Paired, error) {
+	known, err := c.OpenKnown()
+	if err != nil {
+		return nil, err
+	}
+	dev := Device{Alias: o.Alias, ID: u.ID, Key: u.Key, Addrs: u.Addrs, Basestations: u.Basestations, BasestationKey: u.BasestationKey, Token: u.Token, Added: time.Now()}
+	if dev.Alias == "" {
+		dev.Alias = u.ID.Device
+	}
+	if dev.Key.IsZero() {
+		if dev.Key, err = c.meet(ctx, u, o.AcceptKey); err != nil {
+			return nil, err
+		}
+	}
+	if err := c.checkAlias(known, dev); err != nil {
+		return nil, err
+	}
+	conn := &Conn{client: c, device: Device{Key: dev.Key, Addrs: dev.Addrs, ID: dev.ID}}
+	if _, err := conn.renew(ctx); err != nil {
+		return nil, err
+	}
+	defer conn.Close()
+	reply, err := conn.pair(ctx, o.fill(u))
+	if err != nil {
+		return nil, err
+	}
+	if dev.ID == (latchkey.DeviceID{}) {
+		dev.ID = latchkey.DefaultDeviceID(dev.Key)
+	}
+	dev.User = reply.User
+	if err := known.Add(dev); err != nil {
+		return nil, fmt.Errorf("paired, but not recorded: %w", err)
+	}
+	c.remember(dev, conn.Path().Remote.String())
+	return &Paired{Alias: dev.Alias, Device: dev.ID, Key: dev.Key, User: reply.User, Role: reply.Role, Already: reply.Already}, nil
+}
+
+// checkAlias refuses an alias that stands for another device, before the
+// device is asked for anything.
+func (c *Client) checkAlias(known *Known, dev Device) error {
+	was, err := known.Lookup(dev.Alias)
+	if errors.Is(err, latchkey.ErrUnknownDevice) {
+		return nil
+	}
+	if err == nil && was.Key != dev.Key {
+		return fmt.Errorf("alias %q: %w: %w", dev.Alias, latchkey.ErrConflict,
+			&latchkey.IdentityError{Device: dev.Alias, Got: dev.Key, Want: []latchkey.Fingerprint{was.Key}})
+	}
+	return err
+}
+
+// meet learns the key of a device whose URL does not say it, from the first
+// address that answers, and asks whether to accept it.
+func (c *Client) meet(ctx context.Context, u *latchkey.PairingURL, accept func(latchkey.Fingerprint) error) (latchkey.Fingerprint, error) {
+	var key latchkey.Fingerprint
+	if accept == nil {
+		return key, fmt.Errorf("client: the address says nothing about the device's key, and nobody is there to accept it: %w", latchkey.ErrUnknownDevice)
+	}
+	identity, err := c.OpenIdentity()
+	if err != nil {
+		return key, err
+	}
+	failed := &DialError{Device: strings.Join(u.Addrs, ", ")}
+	for _, addr := range u.Addrs {
+		ctx, cancel := context.WithTimeout(ctx, dialTimeout)
+		defer cancel()
+		to, err := resolve(ctx, addr)
+		if err != nil {
+			failed.Tries = append(failed.Tries, Try{addr, err})
+			continue
+		}
+		l, err := c.handshake(ctx, identity, to, func(p secure.Peer) error {
+			key = p.Key
+			return nil
+		})
+		if err != nil {
+			failed.Tries = append(failed.Tries, Try{addr, err})
+			continue
+		}
+		l.close()
+		return key, accept(key)
+	}
+	return key, failed
+}
+
+// fill completes the request from the URL and the machine.
+func (o PairOptions) fill(u *latchkey.PairingURL) pairing.Request {
+	r := pairing.Request{User: o.User, Name: o.KeyName}
+	if r.User == "" {
+		r.User = u.User
+	}
+	if r.User == "" {
+		if me, err := user.Current(); err == nil {
+			r.User = me.Username[strings.LastIndex(me.Username, `\`)+1:] // without a Windows domain
+		}
+	}
+	if acl.CheckUserName(r.User) != nil && o.User == "" {
+		r.User = "owner"
+	}
+	if r.Name == "" {
+		r.Name, _ = os.Hostname() // a nicety
+	}
+	return r
+}
+
+// pair asks which modes are open and goes through the first that we can.
+func (c *Conn) pair(ctx context.Context, r pairing.Request) (pairing.Reply, error) {
+	answer, err := c.Get(ctx, "/pairing")
+	if err != nil {
+		return pairing.Reply{}, err
+	}
+	status, err := pairing.ReadStatus(answer.Body)
+	if err != nil {
+		return pairing.Reply{}, err
+	}
+	if r.Mode, err = status.Choose(); err != nil {
+		return pairing.Reply{}, err
+	}
+	body, err := r.Encode()
+	if err != nil {
+		return pairing.Reply{}, err
+	}
+	answer, err = c.Do(ctx, &Request{Method: POST, Path: "/pairing/" + r.Mode.String(), Format: FormatJSON, Accept: NoFormat, Body: body})
+	var refused *latchkey.RemoteError
+	if err != nil && !errors.As(err, &refused) {
+		return pairing.Reply{}, fmt.Errorf("%w (%w)", ErrPairingUnknown, err)
+	}
+	if err != nil {
+		return pairing.Reply{}, err
+	}
+	return pairing.ReadReply(uint8(answer.Code), answer.Body)
+}
+

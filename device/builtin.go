@@ -1,0 +1,168 @@
+package device
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"runtime/debug"
+	"strings"
+	"time"
+
+	"github.com/latchkey-dev/latchkey"
+	"github.com/latchkey-dev/latchkey/acl"
+	"github.com/latchkey-dev/latchkey/internal/coap"
+	"github.com/latchkey-dev/latchkey/internal/gate"
+)
+
+// Paths of the resources that every device has (docs/protocol.md section 4).
+const (
+	pathCore     = "/.well-known/core"
+	pathInfo     = "/device/info"
+	pathServices = "/services"
+	pathMe       = "/me"
+	pathPairing  = "/pairing"
+)
+
+// A resource is the action that the door is asked about, and what answers. The
+// door judges the path, unless object names something else.
+type resource struct {
+	action acl.Action
+	object func(*peer) string
+	run    func(*peer, context.Context, *coap.Request) *coap.Response
+}
+
+// builtins maps path and method to the device's own resources. A path that is
+// here belongs to the device under every method.
+var builtins = map[string]map[coap.Code]resource{
+	pathCore:     {GET: {acl.CoAPGet, nil, (*peer).core}},
+	pathInfo:     {GET: {acl.CoAPGet, nil, (*peer).info}},
+	pathServices: {GET: {acl.CoAPGet, nil, (*peer).listServices}},
+	pathMe:       {GET: {acl.SelfRead, (*peer).user, (*peer).me}},
+	pathPairing:  {GET: {acl.PairRead, nil, (*peer).pairingStatus}},
+
+	pathPairing + "/local-initial": {POST: {acl.PairLocalInitial, nil, (*peer).pairLocalInitial}},
+}
+
+// builtin finds the device's own resource for path and method.
+func (p *peer) builtin(path string, method coap.Code) (operation, bool) {
+	methods, own := builtins[path]
+	if !own {
+		return operation{}, false
+	}
+	res, ok := methods[method]
+	if !ok {
+		res = resource{coapAction("coap", method), nil, func(*peer, context.Context, *coap.Request) *coap.Response {
+			return refuse(latchkey.ErrMethodNotAllowed)
+		}}
+	}
+	object := path
+	if res.object != nil {
+		object = res.object(p)
+	}
+	return operation{res.action, object, func(ctx context.Context, pass gate.Pass, r *coap.Request) *coap.Response {
+		if _, err := pass.Redeem(res.action); err != nil {
+			return refuse(err)
+		}
+		return res.run(p, ctx, r)
+	}}, true
+}
+
+// visible asks the door whether a name may be shown to the peer.
+func (p *peer) visible(ctx context.Context, q *acl.Request) bool {
+	q.Listing = true
+	_, err := p.srv.door.admit(ctx, q)
+	return err == nil
+}
+
+// core lists, in link format (RFC 6690), the resources that the caller may read.
+func (p *peer) core(ctx context.Context, _ *coap.Request) *coap.Response {
+	var links []string
+	link := func(path, attributes string) {
+		if p.visible(ctx, p.question(acl.CoAPGet, path)) {
+			links = append(links, "<"+escapePath(path)+">"+attributes)
+		}
+	}
+	link(pathInfo, ";ct=50")
+	link(pathServices, ";ct=50")
+	if c, ok := p.srv.dev.Handler.(Catalogue); ok {
+		for _, path := range c.Resources() {
+			attributes := ""
+			if c.Observable(path) {
+				attributes = ";obs"
+			}
+			link(path, attributes)
+		}
+	}
+	return &coap.Response{Code: coap.Content, Format: FormatLink, Observe: -1, Body: []byte(strings.Join(links, ","))}
+}
+
+// escapePath writes a path as a URI reference.
+func escapePath(path string) string {
+	var b strings.Builder
+	for _, c := range []byte(path) {
+		if c == '/' || c == '-' || c == '.' || c == '_' || c == '~' ||
+			c >= '0' && c <= '9' || c >= 'a' && c <= 'z' || c >= 'A' && c <= 'Z' {
+			b.WriteByte(c)
+		} else {
+			fmt.Fprintf(&b, "%%%02X", c)
+		}
+	}
+	return b.String()
+}
+
+func (p *peer) info(context.Context, *coap.Request) *coap.Response {
+	return reply(coap.Content, struct {
+		ID          latchkey.DeviceID    `json:"id"`
+		Name        string               `json:"name"`
+		Fingerprint latchkey.Fingerprint `json:"fingerprint"`
+		Version     string               `json:"version"`
+		Uptime      int64                `json:"uptime"` // seconds
+	}{p.srv.id, p.srv.name(), p.srv.identity.Fingerprint(), version(), int64(time.Since(p.srv.started).Seconds())})
+}
+
+// version is what the build recorded; never made up.
+func version() string {
+	if b, ok := debug.ReadBuildInfo(); ok && b.Main.Version != "" {
+		return b.Main.Version
+	}
+	return "unknown"
+}
+
+// listServices names the services that the caller may know of.
+func (p *peer) listServices(ctx context.Context, _ *coap.Request) *coap.Response {
+	type item struct {
+		ID   string `json:"id"`
+		Type string `json:"type"`
+	}
+	list := []item{}
+	for _, s := range p.srv.services.Load().list {
+		q := p.question(acl.ServiceList, s.ID)
+		q.ServiceType, q.Target = s.target.Network(), s.target.String()
+		if p.visible(ctx, q) {
+			list = append(list, item{s.ID, q.ServiceType})
+		}
+	}
+	return reply(coap.Content, list)
+}
+
+func (p *peer) user() string { return p.subject().User }
+
+// me tells the caller who it is here.
+func (p *peer) me(context.Context, *coap.Request) *coap.Response {
+	subject := p.subject()
+	return reply(coap.Content, struct {
+		User string               `json:"user"`
+		Role string               `json:"role"`
+		Name string               `json:"name"`
+		Key  latchkey.Fingerprint `json:"key"`
+	}{subject.User, subject.Role, subject.KeyName, p.key})
+}
+
+// reply answers with JSON (RFC 8259).
+func reply(code Code, v any) *coap.Response {
+	body, err := json.Marshal(v)
+	if err != nil {
+		return refuse(latchkey.ErrInternal)
+	}
+	return &coap.Response{Code: code, Format: FormatJSON, Observe: -1, Body: body}
+}

@@ -1,0 +1,115 @@
+package device
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"maps"
+	"time"
+
+	"github.com/latchkey-dev/latchkey"
+	"github.com/latchkey-dev/latchkey/acl"
+	"github.com/latchkey-dev/latchkey/internal/gate"
+)
+
+// AuthorizeFunc decides whether one operation may go ahead; nil means yes. It
+// is asked for every CoAP request on every path, known or not, for discovery,
+// for an observation when it is registered and before each notification, for
+// every forwarded request and every tunnel, for pairing and administration;
+// always after the handshake proved that the peer holds r.Peer's key, and
+// before any other code sees the operation.
+//
+// The peer learns latchkey.CodeOf of the error and nothing else; the error
+// itself goes to the log. A panic refuses, and so does an answer that comes
+// after ctx has ended, which happens with the session or after
+// Limits.AuthorizeTime. An AuthorizeFunc may be called from many goroutines at
+// once. It replaces the policies; to keep them, call acl.Store.Authorize.
+type AuthorizeFunc func(ctx context.Context, r *acl.Request) error
+
+// A door is the only caller of the authorization hook and the only maker of
+// passes.
+type door struct {
+	hook    AuthorizeFunc
+	timeout time.Duration
+	calls   chan struct{} // a place for each call of the hook under way
+	log     *slog.Logger
+}
+
+func newDoor(hook AuthorizeFunc, l Limits, log *slog.Logger) *door {
+	return &door{hook: hook, timeout: l.AuthorizeTime, calls: make(chan struct{}, l.AuthorizeCalls), log: log}
+}
+
+// admit asks the hook about r. The pass it returns holds a copy of r as it was
+// before the hook saw it, so nobody can be judged on one thing and do another.
+func (d *door) admit(ctx context.Context, r *acl.Request) (gate.Pass, error) {
+	pass := gate.New(r)
+	err := d.ask(ctx, r)
+	if latchkey.CodeOf(err) == latchkey.CodeInternal {
+		err = fmt.Errorf("%w: %w", latchkey.ErrForbidden, err) // a hook's own error is a no
+	}
+	d.record(ctx, pass.Request(), err)
+	if err != nil {
+		return gate.Pass{}, err
+	}
+	return pass, nil
+}
+
+// ask runs the hook on a goroutine of its own, because a hook that forgets its
+// context must cost no more than the place it occupies.
+func (d *door) ask(ctx context.Context, r *acl.Request) error {
+	select {
+	case d.calls <- struct{}{}:
+	default:
+		return fmt.Errorf("%w: %d authorization calls under way", latchkey.ErrTooMany, cap(d.calls))
+	}
+	ctx, cancel := context.WithTimeout(ctx, d.timeout)
+	defer cancel()
+	asked := *r
+	asked.Claims = maps.Clone(r.Claims)
+	answer := make(chan error, 1)
+	go func() { // ends with the hook; admit does not wait longer than ctx
+		defer func() { <-d.calls }()
+		answer <- d.call(ctx, &asked)
+	}()
+	select {
+	case err := <-answer:
+		if err == nil && ctx.Err() != nil {
+			err = fmt.Errorf("%w: authorization came too late: %w", latchkey.ErrForbidden, ctx.Err())
+		}
+		return err
+	case <-ctx.Done():
+		return fmt.Errorf("%w: no authorization in time: %w", latchkey.ErrForbidden, ctx.Err())
+	}
+}
+
+func (d *door) call(ctx context.Context, r *acl.Request) (err error) {
+	defer func() {
+		if v := recover(); v != nil {
+			err = fmt.Errorf("%w: authorization panicked: %v", latchkey.ErrForbidden, v)
+		}
+	}()
+	return d.hook(ctx, r)
+}
+
+// record writes the decision to the log: refusals at Warn with the reason that
+// the peer does not get, permissions at Debug.
+func (d *door) record(ctx context.Context, r acl.Request, err error) {
+	level, message := slog.LevelDebug, "allowed"
+	if err != nil {
+		level, message = slog.LevelWarn, "refused"
+	}
+	if r.Listing {
+		level = slog.LevelDebug
+	}
+	if !d.log.Enabled(ctx, level) {
+		return
+	}
+	attrs := []slog.Attr{
+		slog.String("op", string(r.Action)), slog.String("resource", r.Resource),
+		slog.Any("peer", r.Peer), slog.String("user", r.User), slog.String("path", string(r.Path)),
+	}
+	if err != nil {
+		attrs = append(attrs, slog.String("code", latchkey.CodeOf(err).String()), slog.Any("err", err))
+	}
+	d.log.LogAttrs(ctx, level, message, attrs...)
+}

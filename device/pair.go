@@ -1,0 +1,56 @@
+package device
+
+import (
+	"context"
+	"time"
+
+	"github.com/latchkey-dev/latchkey"
+	"github.com/latchkey-dev/latchkey/internal/coap"
+	"github.com/latchkey-dev/latchkey/pairing"
+)
+
+// pairingStatus tells which modes are open, and whether the caller is paired.
+func (p *peer) pairingStatus(context.Context, *coap.Request) *coap.Response {
+	if p.srv.pairing == nil {
+		return refuse(latchkey.ErrPairingClosed)
+	}
+	body, err := p.srv.pairing.Status(time.Now(), p.asPairing()).Encode()
+	if err != nil {
+		return refuse(err)
+	}
+	return &coap.Response{Code: coap.Content, Format: FormatJSON, Observe: -1, Body: body}
+}
+
+// asPairing is what the pairing modes may know: facts, not claims.
+func (p *peer) asPairing() pairing.Peer { return pairing.Peer{Key: p.key, Local: p.local} }
+
+// pairLocalInitial makes the caller the owner, if the mode lets it. The answer
+// goes out after the change is on disk.
+func (p *peer) pairLocalInitial(_ context.Context, r *coap.Request) *coap.Response {
+	answer, err := p.pair(pairing.LocalInitial, r.Body)
+	if err != nil {
+		p.log.Warn("pairing refused", "op", pairing.LocalInitial, "source", p.source.Src, "code", latchkey.CodeOf(err), "err", err)
+		return refuse(err)
+	}
+	return answer
+}
+
+func (p *peer) pair(mode pairing.Modes, body []byte) (*coap.Response, error) {
+	if p.srv.pairing == nil {
+		return nil, latchkey.ErrPairingClosed
+	}
+	request, err := pairing.ParseRequest(mode, body)
+	if err != nil {
+		return nil, err
+	}
+	done, err := p.srv.pairing.Step(time.Now(), p.asPairing(), request)
+	if err != nil {
+		return nil, err
+	}
+	code, text, err := done.Encode()
+	if err != nil {
+		return nil, err
+	}
+	p.log.Info("paired", "user", done.User, "role", done.Role, "op", mode, "already", done.Already)
+	return &coap.Response{Code: coap.Code(code), Format: FormatJSON, Observe: -1, Body: text}, nil
+}

@@ -1,0 +1,148 @@
+package device
+
+import (
+	"errors"
+	"net/netip"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/latchkey-dev/latchkey"
+	"github.com/latchkey-dev/latchkey/acl"
+	"github.com/latchkey-dev/latchkey/pairing"
+)
+
+// ErrNotServing reports a call that needs a device that serves.
+var ErrNotServing = errors.New("device: not serving")
+
+// serving returns what runs, or ErrNotServing.
+func (d *Device) serving() (*server, error) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.run == nil {
+		return nil, ErrNotServing
+	}
+	return d.run, nil
+}
+
+// SetServices replaces the services. Tunnels that are open go on.
+func (d *Device) SetServices(list []Service) error {
+	s, err := d.serving()
+	if err != nil {
+		return err
+	}
+	return s.setServices(list)
+}
+
+// SetRoutes replaces the routes. Requests that are under way go on.
+func (d *Device) SetRoutes(list []Route) error {
+	s, err := d.serving()
+	if err != nil {
+		return err
+	}
+	return s.routes.set(list)
+}
+
+// SetName changes the name for people, also in discovery.
+func (d *Device) SetName(name string) error {
+	s, err := d.serving()
+	if err != nil {
+		return err
+	}
+	s.announce.rename(name)
+	return nil
+}
+
+// OpenPairing opens pairing modes, for a length of time or, with 0, until they are
+// closed or used up.
+func (d *Device) OpenPairing(m pairing.Modes, length time.Duration) error {
+	s, err := d.pairingServer()
+	if err != nil {
+		return err
+	}
+	var until time.Time
+	if length > 0 {
+		until = time.Now().Add(length)
+	}
+	return s.pairing.Open(m, until)
+}
+
+// ClosePairing closes pairing modes.
+func (d *Device) ClosePairing(m pairing.Modes) error {
+	s, err := d.pairingServer()
+	if err != nil {
+		return err
+	}
+	s.pairing.Close(m)
+	return nil
+}
+
+// PairingModes returns the modes that are open now; none while not serving.
+func (d *Device) PairingModes() pairing.Modes {
+	s, err := d.pairingServer()
+	if err != nil {
+		return 0
+	}
+	return s.pairing.Modes(time.Now())
+}
+
+func (d *Device) pairingServer() (*server, error) {
+	s, err := d.serving()
+	if err == nil && s.pairing == nil {
+		err = errors.New("device: pairing needs a store")
+	}
+	return s, err
+}
+
+// Notify tells the observers of path that its state has changed: the handler
+// runs again for each of them. It does not wait.
+func (d *Device) Notify(path string) {
+	if s, err := d.serving(); err == nil {
+		s.watchers.notify(path)
+	}
+}
+
+// A Status is what a device is doing.
+type Status struct {
+	Info
+	Since    time.Time       `json:"since"`
+	Pairing  pairing.Modes   `json:"pairing"`
+	Services []Service       `json:"services"`
+	Sessions []SessionStatus `json:"sessions"`
+}
+
+// A SessionStatus is one authenticated session.
+type SessionStatus struct {
+	Peer    latchkey.Fingerprint `json:"peer"`
+	User    string               `json:"user"`
+	Source  netip.AddrPort       `json:"source"`
+	Path    acl.PathKind         `json:"path"`
+	Up      bool                 `json:"up"`
+	Since   time.Time            `json:"since"`
+	Tunnels []string             `json:"tunnels"` // service ids, one for each open tunnel
+}
+
+// Status tells what the device is doing.
+func (d *Device) Status() (Status, error) {
+	s, err := d.serving()
+	if err != nil {
+		return Status{}, err
+	}
+	st := Status{Info: s.info(), Since: s.started, Pairing: d.PairingModes(), Services: []Service{}, Sessions: []SessionStatus{}}
+	for _, v := range s.services.Load().list {
+		st.Services = append(st.Services, Service{v.ID, v.target.String()})
+	}
+	for _, p := range s.all() {
+		one := SessionStatus{
+			Peer: p.key, User: p.subject().User, Source: p.source.Src, Path: acl.PathLocal,
+			Up: p.sess.Up(), Since: p.since, Tunnels: []string{},
+		}
+		for _, l := range p.tunnels.all() {
+			one.Tunnels = append(one.Tunnels, l.asked.Resource)
+		}
+		slices.Sort(one.Tunnels)
+		st.Sessions = append(st.Sessions, one)
+	}
+	slices.SortFunc(st.Sessions, func(a, b SessionStatus) int { return strings.Compare(a.Source.String(), b.Source.String()) })
+	return st, nil
+}

@@ -1,0 +1,184 @@
+package device
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/latchkey-dev/latchkey"
+	"github.com/latchkey-dev/latchkey/acl"
+	"github.com/latchkey-dev/latchkey/internal/packet"
+	"github.com/latchkey-dev/latchkey/internal/secure"
+	"github.com/latchkey-dev/latchkey/internal/session"
+	"github.com/latchkey-dev/latchkey/pairing"
+)
+
+// errShutdown is the cause of sessions that end because the device stops.
+var errShutdown = fmt.Errorf("device: %w", latchkey.ErrShutdown)
+
+// lanHops is the hop limit of our datagrams. A receiver that sees it unchanged
+// knows that no router forwarded them (RFC 5082).
+const lanHops = 255
+
+// A server is a Device while it serves.
+type server struct {
+	dev      *Device
+	id       latchkey.DeviceID
+	identity *latchkey.Identity
+	access   *acl.Store // nil when a hook decides alone
+	ownStore bool
+	limits   Limits
+	log      *slog.Logger
+
+	door     *door
+	pairing  *pairing.Host // nil without a store
+	services atomic.Pointer[serviceTable]
+	routes   *routeTable
+	watchers watchers
+	announce announcer
+
+	sock     packet.Conn
+	loopback bool // the socket is bound to a loopback address
+	dtls     *secure.Server
+	sessions session.Set
+	started  time.Time
+
+	mu    sync.Mutex // guards peers
+	peers map[*peer]struct{}
+}
+
+// newServer opens what d names and checks what can be checked before a socket
+// is bound. On success the caller must close the server.
+func (d *Device) newServer() (*server, error) {
+	if d.Authorize == nil && d.Access == nil && d.Dir == "" {
+		return nil, errors.New("device: nothing decides who may do what: set Dir, Access or Authorize")
+	}
+	access, err := d.openAccess()
+	if err != nil {
+		return nil, err
+	}
+	s := &server{
+		dev: d, access: access, ownStore: access != d.Access,
+		limits: d.Limits.withDefaults(), log: d.logger(), peers: make(map[*peer]struct{}),
+	}
+	s.routes = newRouteTable(s.limits, s.log)
+	if err := s.configure(); err != nil {
+		s.close()
+		return nil, err
+	}
+	return s, nil
+}
+
+func (s *server) configure() error {
+	var err error
+	if s.identity, err = s.dev.OpenIdentity(); err != nil {
+		return err
+	}
+	if s.id = s.dev.DeviceID(s.identity.Fingerprint()); !s.id.Valid() {
+		return fmt.Errorf("device: %q is not a device id", s.id)
+	}
+	hook := s.dev.Authorize
+	if hook == nil {
+		hook = s.access.Authorize
+	}
+	s.door = newDoor(hook, s.limits, s.log)
+	s.announce.name = s.dev.Name
+	s.watchers.limit = s.limits.Observations
+	if err := s.setServices(s.dev.Services); err != nil {
+		return err
+	}
+	if err := s.routes.set(s.dev.Routes); err != nil {
+		return err
+	}
+	if s.access == nil {
+		if s.dev.Pairing != 0 {
+			return errors.New("device: pairing needs Dir or Access to store keys in")
+		}
+		return nil
+	}
+	s.pairing = pairing.NewHost(s.access, s.dev.Pairing)
+	return nil
+}
+
+func (s *server) close() {
+	s.routes.close()
+	if s.sock != nil {
+		_ = s.sock.Close() // Serve has read its last datagram
+	}
+	if s.ownStore {
+		if err := s.access.Close(); err != nil {
+			s.log.Error("close the access store", "err", err)
+		}
+	}
+}
+
+func (s *server) listen() error {
+	addr := s.dev.Addr
+	if addr == "" {
+		addr = DefaultAddr
+	}
+	sock, err := packet.Listen(addr, packet.Config{HopLimit: lanHops})
+	if err != nil {
+		return fmt.Errorf("listen on UDP %s: %w", addr, err)
+	}
+	s.sock = sock
+	s.loopback = true
+	for _, a := range sock.LocalAddrs() {
+		s.loopback = s.loopback && a.Addr().IsLoopback()
+	}
+	s.dtls = &secure.Server{
+		Config: secure.Config{Identity: s.identity, Verify: s.verify, Log: s.log},
+		Send:   sock.Send,
+		Accept: s.accept,
+	}
+	return nil
+}
+
+// serve runs until ctx ends and everything it started has ended.
+func (s *server) serve(ctx context.Context) error {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	s.started = time.Now()
+	var work sync.WaitGroup
+	reading := make(chan error, 1)
+	// The socket is read until the goodbyes are said: sessions need it to end well.
+	readCtx, stopReading := context.WithCancel(context.WithoutCancel(ctx))
+	defer stopReading()
+	go func() { reading <- s.sock.Serve(readCtx, s.dtls.Deliver) }() // ends with readCtx
+	work.Go(func() { s.sessions.Run(readCtx, s.routes.forwarder.Tick) })
+	work.Go(func() { s.watchAccess(ctx) })
+	work.Go(func() { s.announceUntil(ctx) })
+	if s.dev.Ready != nil {
+		s.dev.Ready(s.info())
+	}
+	var err error
+	select {
+	case <-ctx.Done():
+	case err = <-reading: // the socket failed
+		cancel()
+	}
+	s.endSessions(errShutdown)
+	s.dtls.Close()
+	stopReading()
+	if err == nil {
+		err = <-reading
+	}
+	work.Wait()
+	if errors.Is(err, context.Canceled) {
+		return nil
+	}
+	return err
+}
+
+func (s *server) info() Info {
+	return Info{
+		ID: s.id, Name: s.name(), Fingerprint: s.identity.Fingerprint(), Addrs: s.sock.LocalAddrs(),
+		PairingURL: &latchkey.PairingURL{
+			ID: s.id, Key: s.identity.Fingerprint(), Addrs: reachable(s.sock.LocalAddrs()),
+		},
+	}
+}

@@ -1,0 +1,181 @@
+package session
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"sync"
+	"time"
+
+	"github.com/latchkey-dev/latchkey"
+	"github.com/latchkey-dev/latchkey/internal/coap"
+	"github.com/latchkey-dev/latchkey/internal/packet"
+	"github.com/latchkey-dev/latchkey/internal/secure"
+	"github.com/latchkey-dev/latchkey/internal/stream"
+)
+
+// First bytes that tell CoAP (version 1, RFC 7252 section 3) from SCTP (source
+// port 5000, RFC 8261).
+const (
+	coapFirst = 0x40
+	coapLast  = 0x7f
+	sctpFirst = 0x13
+)
+
+// ErrSilent is the cause of a session whose peer was not heard for too long.
+var ErrSilent = fmt.Errorf("session: peer is silent: %w", latchkey.ErrOffline)
+
+// Config says what a session does with what arrives.
+type Config struct {
+	Client  bool                   // this side dialled: it initiates SCTP and opens streams
+	Handler coap.Handler           // answers requests; nil answers none
+	Accept  func(*stream.Incoming) // decides on streams; nil on the client
+	Streams stream.Limits
+
+	MaxBody  int          // of a CoAP message, bytes; 0 is internal/coap's default
+	Critical []uint16     // critical CoAP options that Handler understands, see coap.Config
+	Log      *slog.Logger // nil is slog.Default()
+}
+
+// A Session is one authenticated connection. Its methods may be called
+// concurrently.
+type Session struct {
+	conn    *secure.Conn
+	coap    *coap.Endpoint
+	streams *stream.Mux
+	log     *slog.Logger
+
+	ctx  context.Context
+	end  context.CancelCauseFunc
+	once sync.Once
+	work sync.WaitGroup // probes; Serve waits for them
+
+	mu      sync.Mutex // guards keep
+	keep    keepalive
+	pinging bool
+}
+
+// New makes a session on conn. It carries nothing until Serve runs.
+func New(conn *secure.Conn, c Config) *Session {
+	log := c.Log
+	if log == nil {
+		log = slog.Default()
+	}
+	send := func(b []byte) error {
+		_, err := conn.Write(b)
+		return err
+	}
+	s := &Session{conn: conn, log: log}
+	s.ctx, s.end = context.WithCancelCause(context.Background())
+	s.coap = coap.New(coap.Config{Send: send, Handler: c.Handler, MaxBody: c.MaxBody, Critical: c.Critical, Log: log})
+	s.streams = stream.New(stream.Config{Client: c.Client, Send: send, Accept: c.Accept, Limits: c.Streams, Log: log})
+	return s
+}
+
+// Serve carries datagrams until the session ends and everything in it has
+// stopped. It returns the cause: nil after Close(nil), io.EOF when the peer
+// said goodbye.
+func (s *Session) Serve() error {
+	err := s.conn.Serve(s.dispatch)
+	s.finish(err)
+	s.coap.Wait()
+	s.work.Wait()
+	if cause := context.Cause(s.ctx); !errors.Is(cause, net.ErrClosed) {
+		return cause
+	}
+	return nil
+}
+
+func (s *Session) dispatch(b []byte) {
+	switch {
+	case len(b) == 0:
+	case b[0] >= coapFirst && b[0] <= coapLast:
+		s.coap.Deliver(b)
+	case b[0] == sctpFirst:
+		s.streams.Deliver(b)
+	}
+}
+
+// Close ends the session: streams are reset with the code of cause, the peer
+// is told goodbye, and Serve returns. A nil cause is an ordinary end.
+func (s *Session) Close(cause error) { s.finish(cause) }
+
+func (s *Session) finish(cause error) {
+	s.once.Do(func() {
+		if cause == nil {
+			cause = net.ErrClosed
+		}
+		s.end(cause)
+		s.streams.Close(cause)
+		s.coap.Close()
+		if err := s.conn.Close(); err != nil && !errors.Is(err, net.ErrClosed) && !errors.Is(err, io.EOF) {
+			s.log.Debug("close session", "peer", s.conn.Peer().Key, "err", err)
+		}
+	})
+}
+
+// Context ends with the session; context.Cause says why.
+func (s *Session) Context() context.Context { return s.ctx }
+
+// Peer returns what the handshake proved.
+func (s *Session) Peer() secure.Peer { return s.conn.Peer() }
+
+// CoAP returns the endpoint for requests.
+func (s *Session) CoAP() *coap.Endpoint { return s.coap }
+
+// Streams returns the multiplexer of tunnels.
+func (s *Session) Streams() *stream.Mux { return s.streams }
+
+// Export returns keying material bound to this session (RFC 5705).
+func (s *Session) Export(label string, n int) ([]byte, error) { return s.conn.Export(label, n) }
+
+// Deliver takes a datagram that arrived for this session.
+func (s *Session) Deliver(b []byte, m packet.Meta) { s.conn.Deliver(b, m) }
+
+// Ping measures one round trip to the peer.
+func (s *Session) Ping(ctx context.Context) (time.Duration, error) {
+	start := time.Now()
+	if err := s.coap.Ping(ctx); err != nil {
+		if cause := context.Cause(s.ctx); cause != nil {
+			return 0, cause
+		}
+		return 0, err
+	}
+	return time.Since(start), nil
+}
+
+// Up reports whether the path carries datagrams, as far as keep-alive knows.
+func (s *Session) Up() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return !s.keep.down
+}
+
+// tick runs what is due; the Set calls it.
+func (s *Session) tick(now time.Time) {
+	s.coap.Tick(now)
+	s.mu.Lock()
+	verdict := s.keep.step(now, s.conn.LastHeard())
+	ping := verdict == probe && !s.pinging
+	s.pinging = s.pinging || ping
+	s.mu.Unlock()
+	switch {
+	case verdict == lost:
+		s.work.Go(func() { s.finish(ErrSilent) }) // may wait for the peer; the ticker must not
+	case ping:
+		s.work.Go(s.probe) // ends with the answer, probeEvery or the session
+	}
+}
+
+// probe sends one keep-alive; what counts is that anything at all is heard.
+func (s *Session) probe() {
+	ctx, cancel := context.WithTimeout(s.ctx, probeEvery)
+	defer cancel()
+	_ = s.coap.Ping(ctx) // silence is judged by LastHeard alone
+	s.mu.Lock()
+	s.pinging = false
+	s.mu.Unlock()
+}
