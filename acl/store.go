@@ -1,45 +1,245 @@
 package acl
 
 import (
-	"context"
 	"errors"
 	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"sync"
+	"sync/atomic"
 
 	"github.com/latchkey-dev/latchkey"
 )
 
-// A Store keeps users, keys, roles, policies and settings in one file.
-type Store struct{}
+// A Store keeps users, keys, roles, policies and settings in one file, and all
+// of them in memory: decisions and Views read an immutable snapshot and never
+// wait. It may be used by many goroutines at once.
+type Store struct {
+	path string
+	now  atomic.Pointer[snapshot] // never nil
 
-// Create makes a new store with the default roles at path, which must not exist
-// (fs.ErrExist), and opens it.
-func Create(path string) (*Store, error) { return nil, errors.ErrUnsupported }
+	writing sync.Mutex // one change at a time; guards what follows
+	file    *file      // nil after a failure: must be opened again before a change
+	refused summary    // of a change that was answered with an error and may be in the file
+	closed  bool
 
-// Open opens the store at path. A file that is missing is fs.ErrNotExist: only
-// Create makes one.
-func Open(path string) (*Store, error) { return nil, errors.ErrUnsupported }
+	// commit is (*file).commit; tests make it fail at chosen points.
+	commit func(*file, map[recordID]record, *state) error
+}
 
-// View runs fn on the present state.
-func (s *Store) View(fn func(*Tx) error) error { return errors.ErrUnsupported }
+// A snapshot is what decisions are made from.
+type snapshot struct {
+	*state
+	// held are keys that are in state but whose removal was asked for and could
+	// not be written. They are refused until they are removed for good.
+	held    map[latchkey.Fingerprint]bool
+	err     error         // why the last change could not be written
+	closed  bool          // the store is closed: refuse everything
+	changed chan struct{} // closed when the next snapshot takes over
+}
 
-// Update runs fn on a copy of the present state and commits it.
-func (s *Store) Update(fn func(*Tx) error) error { return errors.ErrUnsupported }
+// Create makes the file for a new store, with the default roles and nobody in
+// it, and opens it. It is for a first start and nothing else, because who may
+// pair with an empty store becomes its owner. The file is 0600, in a directory
+// that is made 0700 if it is missing; a file that is there already, whatever is
+// in it, is fs.ErrExist.
+func Create(path string) (*Store, error) {
+	if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
+		return nil, err
+	}
+	tx := &Tx{state: newState(), changes: make(map[recordID]record)}
+	if err := putDefaults(tx); err != nil {
+		return nil, err
+	}
+	if err := createFile(path, tx.state); err != nil {
+		return nil, fmt.Errorf("create access database: %w", err)
+	}
+	return Open(path)
+}
 
-// Lookup says whose key fp is.
-func (s *Store) Lookup(fp latchkey.Fingerprint) (Subject, bool) { return Subject{}, false }
+// Open opens the store at path and checks all of it. A file that is not whole is
+// ErrDamaged, one from a later version ErrNewer, one that others can reach
+// ErrLoose, and one that another process has open, for longer than a second,
+// ErrInUse. A missing file is fs.ErrNotExist. None of them is changed.
+func Open(path string) (*Store, error) {
+	path, err := filepath.Abs(path)
+	if err != nil {
+		return nil, err
+	}
+	f, st, err := openFile(path)
+	if err != nil {
+		return nil, fmt.Errorf("open access database: %w", err)
+	}
+	s := &Store{path: path, file: f, commit: (*file).commit}
+	s.now.Store(&snapshot{state: st, changed: make(chan struct{})})
+	return s, nil
+}
 
-// Authorize decides r. It returns nil, latchkey.ErrForbidden or
-// latchkey.ErrUnpaired.
-func (s *Store) Authorize(ctx context.Context, r *Request) error { return latchkey.ErrForbidden }
+// Close releases the file. From then on every request is refused.
+func (s *Store) Close() error {
+	s.writing.Lock()
+	defer s.writing.Unlock()
+	if s.closed {
+		return nil
+	}
+	s.closed = true
+	s.publish(&snapshot{state: newState(), closed: true, err: fs.ErrClosed})
+	if s.file == nil {
+		return nil
+	}
+	return s.file.close()
+}
 
-// Explain decides r as Authorize does and says why.
-func (s *Store) Explain(r *Request) Decision { return Decision{} }
+// View runs fn on the present state, which does not change meanwhile.
+func (s *Store) View(fn func(*Tx) error) error {
+	now := s.now.Load()
+	if now.closed {
+		return fmt.Errorf("%s: %w", s.path, fs.ErrClosed)
+	}
+	return fn(&Tx{state: now.state})
+}
 
-// Changed returns a channel that is closed at the next committed change.
-func (s *Store) Changed() <-chan struct{} { return nil }
+// Update runs fn on a copy of the present state, checks the outcome and commits
+// it: all of it or, if fn or Update returns an error, nothing. Updates run one
+// after the other, so fn may test and then set; it must not call Update.
+//
+// When Update returns nil the change is on disk and in force. When writing it
+// failed, the store opens its file anew and reads back: if the change is there,
+// whole, it is written once more for certain and Update returns nil, otherwise
+// the error. Keys that a failed change was to remove are refused from then on
+// all the same, until they are removed or the process ends.
+func (s *Store) Update(fn func(*Tx) error) error {
+	s.writing.Lock()
+	defer s.writing.Unlock()
+	if s.closed {
+		return fmt.Errorf("%s: %w", s.path, fs.ErrClosed)
+	}
+	now := s.now.Load()
+	tx := &Tx{state: now.clone(), changes: make(map[recordID]record)}
+	err := fn(tx)
+	tx.finished = true
+	if err != nil || len(tx.changes) == 0 {
+		return err
+	}
+	next := tx.state
+	next.generation++
+	if err := next.check(); err != nil {
+		return err
+	}
+	if !tx.force && now.administrators() > 0 && next.administrators() == 0 {
+		return ErrLastAdmin
+	}
+	if err := s.write(now.state, next, tx.changes); err != nil {
+		return s.fail(now, next, err)
+	}
+	s.publish(&snapshot{state: next, held: still(now.held, next)})
+	return nil
+}
 
-// Close releases the file.
-func (s *Store) Close() error { return nil }
+// write brings the file from the state now to the state next.
+func (s *Store) write(now, next *state, changes map[recordID]record) error {
+	if s.file == nil {
+		if err := s.reopen(now); err != nil {
+			return err
+		}
+	} else if err := s.file.check(now); err != nil {
+		return err
+	}
+	err := s.commit(s.file, changes, next)
+	if err == nil {
+		return nil
+	}
+	// Now the file may hold the one state or the other. Ask it.
+	s.close()
+	s.refused = next.summarize()
+	f, there, openErr := openFile(s.path)
+	if openErr != nil {
+		return fmt.Errorf("%w; whether it is in the file is unknown: %w", err, openErr)
+	}
+	s.file = f
+	switch there.summarize() {
+	case now.summarize():
+		return err
+	case next.summarize():
+		if again := f.rewrite(next); again != nil {
+			s.close()
+			return fmt.Errorf("%w; after a restart it may be in force: %w", err, again)
+		}
+		return nil
+	}
+	s.close()
+	return damaged(s.path, err)
+}
 
-// mistake is an error in something that a person wrote.
-func mistake(format string, args ...any) error { return fmt.Errorf(format, args...) }
+// reopen opens the file after a failure. It must hold the state now, which is
+// what callers were told. If it holds the change that was refused, that change
+// is taken back.
+func (s *Store) reopen(now *state) error {
+	f, there, err := openFile(s.path)
+	if err != nil {
+		return err
+	}
+	s.file = f
+	switch there.summarize() {
+	case now.summarize():
+		return nil
+	case s.refused:
+		if err := f.rewrite(now); err != nil {
+			s.close()
+			return err
+		}
+		return nil
+	}
+	s.close()
+	return damaged(s.path, errors.New("it was changed by somebody else"))
+}
+
+// close lets go of the file; the next change opens it again.
+func (s *Store) close() {
+	_ = s.file.close() // what it holds is read again either way
+	s.file = nil
+}
+
+// fail keeps what was in force, but for the keys that were to be removed.
+func (s *Store) fail(now *snapshot, next *state, err error) error {
+	held := still(now.held, now.state)
+	removed := 0
+	for fp := range now.keys {
+		if next.keys[fp] == nil {
+			held[fp] = true
+			removed++
+		}
+	}
+	if removed > 0 {
+		err = fmt.Errorf("%w; %d removed keys are refused until this process ends, but a restart would bring them back: try again", err, removed)
+	}
+	s.publish(&snapshot{state: now.state, held: held, err: err})
+	return err
+}
+
+// still returns those of the held keys that st still has.
+func still(held map[latchkey.Fingerprint]bool, st *state) map[latchkey.Fingerprint]bool {
+	out := make(map[latchkey.Fingerprint]bool)
+	for fp := range held {
+		if st.keys[fp] != nil {
+			out[fp] = true
+		}
+	}
+	return out
+}
+
+// publish puts a snapshot in force and wakes those who wait for changes.
+func (s *Store) publish(next *snapshot) {
+	next.changed = make(chan struct{})
+	close(s.now.Swap(next).changed)
+}
+
+// Changed returns a channel that is closed when something else is in force than
+// at the time of the call. To miss nothing, take the channel first and look at
+// the store then.
+func (s *Store) Changed() <-chan struct{} { return s.now.Load().changed }
+
+// Err returns why the last change could not be written, nil when it could. A
+// store that cannot write still decides.
+func (s *Store) Err() error { return s.now.Load().err }

@@ -1,55 +1,294 @@
 package acl
 
 import (
+	"cmp"
+	"encoding/json"
 	"errors"
+	"fmt"
+	"maps"
+	"slices"
+	"unicode/utf8"
 
 	"github.com/latchkey-dev/latchkey"
 )
 
-// A Tx reads, and inside Update changes, one state of the store.
-type Tx struct{}
+// A Tx reads, and inside Store.Update changes, one state of a store. It belongs
+// to the function that it was given to, and to one goroutine. Everything that it
+// returns is a copy.
+//
+// What its methods refuse they leave unchanged, but the others' changes stand:
+// to take back everything, return an error from the function.
+type Tx struct {
+	state    *state
+	changes  map[recordID]record // to be written; "" removes. nil: read only
+	force    bool
+	finished bool
+}
+
+// errReadOnly reports a change outside of Update.
+var errReadOnly = errors.New("acl: only the function given to Update can change the store, and only until it returns")
+
+// Generation counts the changes that were committed before this one. Who read at
+// one generation and finds another knows that somebody else was faster.
+func (tx *Tx) Generation() uint64 { return tx.state.generation }
+
+// Force lets this change leave no administrator who holds a key.
+func (tx *Tx) Force() { tx.force = true }
 
 // Users returns all users, sorted by name.
-func (tx *Tx) Users() []User { return nil }
+func (tx *Tx) Users() []User {
+	return sorted(tx.state.users, func(u *User) User { return u.clone() },
+		func(a, b User) int { return cmp.Compare(a.Name, b.Name) })
+}
 
-// User returns the user of that name.
-func (tx *Tx) User(name string) (User, bool) { return User{}, false }
+// User returns the user of that exact name.
+func (tx *Tx) User(name string) (User, bool) {
+	if u := tx.state.users[name]; u != nil {
+		return u.clone(), true
+	}
+	return User{}, false
+}
 
-// Keys returns the keys of a user, sorted by fingerprint; of all users for "".
-func (tx *Tx) Keys(user string) []Key { return nil }
+// Keys returns the keys of a user, the oldest first.
+func (tx *Tx) Keys(user string) []Key {
+	own := make(map[latchkey.Fingerprint]*Key)
+	for fp, k := range tx.state.keys {
+		if k.User == user {
+			own[fp] = k
+		}
+	}
+	return sorted(own, func(k *Key) Key { return k.clone() }, func(a, b Key) int {
+		return cmp.Or(a.Added.Compare(b.Added), cmp.Compare(a.Fingerprint.String(), b.Fingerprint.String()))
+	})
+}
 
 // Key returns the key with that fingerprint.
-func (tx *Tx) Key(fp latchkey.Fingerprint) (Key, bool) { return Key{}, false }
+func (tx *Tx) Key(fp latchkey.Fingerprint) (Key, bool) {
+	if k := tx.state.keys[fp]; k != nil {
+		return k.clone(), true
+	}
+	return Key{}, false
+}
 
 // Roles returns all roles, sorted by name.
-func (tx *Tx) Roles() []Role { return nil }
+func (tx *Tx) Roles() []Role {
+	return sorted(tx.state.roles, func(r *Role) Role { return r.clone() },
+		func(a, b Role) int { return cmp.Compare(a.Name, b.Name) })
+}
 
-// Setting returns what SetSetting stored.
-func (tx *Tx) Setting(name string) (string, bool) { return "", false }
+// Role returns the role of that name.
+func (tx *Tx) Role(name string) (Role, bool) {
+	if r := tx.state.roles[name]; r != nil {
+		return r.clone(), true
+	}
+	return Role{}, false
+}
 
-// AddUser adds a user; latchkey.ErrConflict if there is one of that name.
-func (tx *Tx) AddUser(u User) error { return errors.ErrUnsupported }
+// Policies returns all policies, sorted by name.
+func (tx *Tx) Policies() []*Policy {
+	return slices.SortedFunc(maps.Values(tx.state.policies),
+		func(a, b *Policy) int { return cmp.Compare(a.name, b.name) })
+}
 
-// AddKey adds a key; latchkey.ErrConflict if it is there already.
-func (tx *Tx) AddKey(k Key) error { return errors.ErrUnsupported }
+// Policy returns the policy of that name.
+func (tx *Tx) Policy(name string) (*Policy, bool) {
+	p, ok := tx.state.policies[name]
+	return p, ok
+}
 
-// RemoveUser removes a user and its keys; latchkey.ErrNotFound if there is none.
-func (tx *Tx) RemoveUser(name string) error { return errors.ErrUnsupported }
+// Setting returns what SetSetting stored under name.
+func (tx *Tx) Setting(name string) (string, bool) {
+	value, ok := tx.state.settings[name]
+	return value, ok
+}
 
-// RemoveKey removes a key; latchkey.ErrNotFound if there is none.
-func (tx *Tx) RemoveKey(fp latchkey.Fingerprint) error { return errors.ErrUnsupported }
+// AddUser adds a user. It is latchkey.ErrConflict if one has that name, in this
+// or another case.
+func (tx *Tx) AddUser(u User) error {
+	if twin, ok := tx.state.folded[foldName(u.Name)]; ok {
+		return fmt.Errorf("add user %q: there is %q: %w", u.Name, twin, latchkey.ErrConflict)
+	}
+	return tx.putUser(u)
+}
+
+// SetUser replaces the user of that name, latchkey.ErrNotFound if there is none.
+func (tx *Tx) SetUser(u User) error {
+	if tx.state.users[u.Name] == nil {
+		return fmt.Errorf("change user %q: %w", u.Name, latchkey.ErrNotFound)
+	}
+	return tx.putUser(u)
+}
 
 // SetRole gives a user another role.
-func (tx *Tx) SetRole(user, role string) error { return errors.ErrUnsupported }
+func (tx *Tx) SetRole(user, role string) error {
+	u, ok := tx.User(user)
+	if !ok {
+		return fmt.Errorf("change user %q: %w", user, latchkey.ErrNotFound)
+	}
+	u.Role = role
+	return tx.putUser(u)
+}
 
-// PutRole adds or replaces a role.
-func (tx *Tx) PutRole(r Role) error { return errors.ErrUnsupported }
+// RemoveUser removes a user with all its keys. It is latchkey.ErrNotFound if
+// there is none of that name.
+func (tx *Tx) RemoveUser(name string) error {
+	if tx.state.users[name] == nil {
+		return fmt.Errorf("remove user %q: %w", name, latchkey.ErrNotFound)
+	}
+	for fp, k := range tx.state.keys {
+		if k.User == name {
+			if err := tx.RemoveKey(fp); err != nil {
+				return err
+			}
+		}
+	}
+	return tx.drop(recordID{usersBucket, name}, func(st *state) { st.dropUser(name) })
+}
 
-// PutPolicy adds or replaces a policy.
-func (tx *Tx) PutPolicy(p *Policy) error { return errors.ErrUnsupported }
+func (tx *Tx) putUser(u User) error {
+	clean, err := u.clean()
+	if err != nil {
+		return err
+	}
+	return tx.put(recordID{usersBucket, u.Name}, clean, func(st *state) { st.putUser(clean) })
+}
 
-// SetSetting stores a value.
-func (tx *Tx) SetSetting(name, value string) error { return errors.ErrUnsupported }
+// AddKey adds a key. It is latchkey.ErrConflict if the key is there already,
+// whoever has it.
+func (tx *Tx) AddKey(k Key) error {
+	if old := tx.state.keys[k.Fingerprint]; old != nil {
+		return fmt.Errorf("add key %s: user %q has it: %w", k.Fingerprint, old.User, latchkey.ErrConflict)
+	}
+	return tx.putKey(k)
+}
 
-// Force lets this change leave the device without an administrator.
-func (tx *Tx) Force() {}
+// SetKey replaces the key with that fingerprint, latchkey.ErrNotFound if there
+// is none.
+func (tx *Tx) SetKey(k Key) error {
+	if tx.state.keys[k.Fingerprint] == nil {
+		return fmt.Errorf("change key %s: %w", k.Fingerprint, latchkey.ErrNotFound)
+	}
+	return tx.putKey(k)
+}
+
+// RemoveKey removes a key. Its user stays, even without a key. It is
+// latchkey.ErrNotFound if there is no such key.
+func (tx *Tx) RemoveKey(fp latchkey.Fingerprint) error {
+	if tx.state.keys[fp] == nil {
+		return fmt.Errorf("remove key %s: %w", fp, latchkey.ErrNotFound)
+	}
+	return tx.drop(keyID(fp), func(st *state) { delete(st.keys, fp) })
+}
+
+func (tx *Tx) putKey(k Key) error {
+	clean, err := k.clean()
+	if err != nil {
+		return err
+	}
+	return tx.put(keyID(k.Fingerprint), clean, func(st *state) { st.keys[k.Fingerprint] = clean })
+}
+
+// PutRole adds a role or replaces the one of that name.
+func (tx *Tx) PutRole(r Role) error {
+	clean, err := r.clean()
+	if err != nil {
+		return err
+	}
+	return tx.put(recordID{rolesBucket, r.Name}, clean, func(st *state) { st.roles[r.Name] = clean })
+}
+
+// RemoveRole removes a role. It is latchkey.ErrConflict while a user has it, and
+// always for the four built-in roles.
+func (tx *Tx) RemoveRole(name string) error {
+	if tx.state.roles[name] == nil {
+		return fmt.Errorf("remove role %q: %w", name, latchkey.ErrNotFound)
+	}
+	if slices.Contains(builtIn, name) {
+		return fmt.Errorf("remove role %q: it is built in: %w", name, latchkey.ErrConflict)
+	}
+	for _, u := range tx.state.users {
+		if u.Role == name {
+			return fmt.Errorf("remove role %q: user %q has it: %w", name, u.Name, latchkey.ErrConflict)
+		}
+	}
+	return tx.drop(recordID{rolesBucket, name}, func(st *state) { delete(st.roles, name) })
+}
+
+// PutPolicy adds a policy or replaces the one of that name.
+func (tx *Tx) PutPolicy(p *Policy) error {
+	if p == nil || p.name == "" {
+		return mistake("a policy comes from NewPolicy or ParsePolicy")
+	}
+	return tx.put(recordID{policiesBucket, p.name}, p, func(st *state) { st.policies[p.name] = p })
+}
+
+// RemovePolicy removes a policy. It is latchkey.ErrConflict while a role, user
+// or key has it.
+func (tx *Tx) RemovePolicy(name string) error {
+	if tx.state.policies[name] == nil {
+		return fmt.Errorf("remove policy %q: %w", name, latchkey.ErrNotFound)
+	}
+	if holder := tx.state.holder(name); holder != "" {
+		return fmt.Errorf("remove policy %q: %s has it: %w", name, holder, latchkey.ErrConflict)
+	}
+	return tx.drop(recordID{policiesBucket, name}, func(st *state) { delete(st.policies, name) })
+}
+
+// SetSetting stores a value of valid UTF-8, at most MaxSetting bytes. What it
+// means is for the caller to know; secrets do not belong here.
+func (tx *Tx) SetSetting(name, value string) error {
+	if err := checkName("setting", name); err != nil {
+		return err
+	}
+	if len(value) > MaxSetting || !utf8.ValidString(value) {
+		return mistake("setting %q: a value is at most %d bytes of valid UTF-8", name, MaxSetting)
+	}
+	return tx.put(recordID{settingsBucket, name}, value, func(st *state) { st.settings[name] = value })
+}
+
+// RemoveSetting removes a setting, if it is there.
+func (tx *Tx) RemoveSetting(name string) error {
+	if _, ok := tx.state.settings[name]; !ok {
+		return nil
+	}
+	return tx.drop(recordID{settingsBucket, name}, func(st *state) { delete(st.settings, name) })
+}
+
+// put stores a value in both its forms: decoded by apply, and as a record.
+func (tx *Tx) put(id recordID, value any, apply func(*state)) error {
+	if tx.changes == nil || tx.finished {
+		return errReadOnly
+	}
+	payload, err := json.Marshal(value)
+	if err != nil {
+		return err
+	}
+	if id.bucket == policiesBucket && len(payload) > MaxPolicySize {
+		return fmt.Errorf("policy %q has %d bytes, %d are the most: %w", id.key, len(payload), MaxPolicySize, latchkey.ErrTooLarge)
+	}
+	apply(tx.state)
+	r := seal(id, payload)
+	tx.state.records[id], tx.changes[id] = r, r
+	return nil
+}
+
+// drop removes what put stored.
+func (tx *Tx) drop(id recordID, apply func(*state)) error {
+	if tx.changes == nil || tx.finished {
+		return errReadOnly
+	}
+	apply(tx.state)
+	delete(tx.state.records, id)
+	tx.changes[id] = ""
+	return nil
+}
+
+// sorted returns copies of the values of a map in order.
+func sorted[K comparable, V, C any](m map[K]*V, copied func(*V) C, order func(a, b C) int) []C {
+	out := make([]C, 0, len(m))
+	for _, v := range m {
+		out = append(out, copied(v))
+	}
+	slices.SortFunc(out, order)
+	return out
+}

@@ -1,0 +1,329 @@
+package acl
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"runtime"
+	"runtime/debug"
+	"time"
+
+	bolt "go.etcd.io/bbolt"
+	bolterrors "go.etcd.io/bbolt/errors"
+)
+
+const lockTimeout = time.Second
+
+// A file is access.db, open and locked.
+type file struct {
+	path   string
+	raw    *os.File // the handle that db uses
+	db     *bolt.DB
+	broken bool // bbolt panicked: its locks may be held for ever
+}
+
+// openFile locks and checks the file at path, hands it to bbolt and returns what
+// is in it.
+func openFile(path string) (f *file, st *state, err error) {
+	if err := checkPrivate(path); err != nil {
+		return nil, nil, err
+	}
+	f = &file{path: path}
+	err = guard(path, func() (err error) {
+		f.db, err = bolt.Open(path, 0o600, options(func(_ string, _ int, _ fs.FileMode) (_ *os.File, err error) {
+			if f.raw, err = os.OpenFile(path, os.O_RDWR, 0); err != nil {
+				return nil, err
+			}
+			if err = lock(f.raw, lockTimeout); err == nil {
+				st, err = f.read()
+			}
+			if err != nil {
+				f.raw.Close()
+				return nil, err
+			}
+			return f.raw, nil
+		}))
+		return err
+	})
+	switch {
+	case errors.Is(err, ErrInUse), errors.Is(err, bolterrors.ErrTimeout):
+		return nil, nil, fmt.Errorf("%w: %s: another daemon uses this directory; stop it or choose another directory", ErrInUse, path)
+	case errors.Is(err, ErrDamaged) && f.raw != nil:
+		f.raw.Close() // a second close does no harm
+	}
+	if err != nil {
+		return nil, nil, err
+	}
+	return f, st, nil
+}
+
+// options are those of every bbolt handle. There is no free list in the file:
+// bbolt finds the free pages by walking the tree, which readPages has checked.
+func options(open func(string, int, fs.FileMode) (*os.File, error)) *bolt.Options {
+	return &bolt.Options{
+		Timeout:        lockTimeout,
+		PageSize:       pageSize,
+		NoFreelistSync: true,
+		FreelistType:   bolt.FreelistMapType,
+		NoStatistics:   true,
+		OpenFile:       open,
+	}
+}
+
+// guard runs what touches bbolt. A panic in there, or a fault on the mapped
+// file, becomes ErrDamaged.
+func guard(path string, fn func() error) (err error) {
+	defer debug.SetPanicOnFault(debug.SetPanicOnFault(true))
+	defer func() {
+		if p := recover(); p != nil {
+			err = damaged(path, fmt.Errorf("%v", p))
+		}
+	}()
+	return fn()
+}
+
+// damaged says what is wrong with the file and what to do.
+func damaged(path string, cause error) error {
+	if errors.Is(cause, ErrNewer) {
+		return fmt.Errorf("%s: %w; update Latchkey, or restore a backup", path, cause)
+	}
+	return fmt.Errorf("%w: %s: %w; nothing was changed: restore a backup, or move the file away and pair again", ErrDamaged, path, cause)
+}
+
+// read checks the whole file and returns what is in it.
+func (f *file) read() (*state, error) {
+	info, err := f.raw.Stat()
+	if err != nil {
+		return nil, err
+	}
+	if info.Size() > MaxFile {
+		return nil, damaged(f.path, fmt.Errorf("%d bytes, %d are the most", info.Size(), MaxFile))
+	}
+	data := make([]byte, info.Size())
+	if _, err := io.ReadFull(io.NewSectionReader(f.raw, 0, info.Size()), data); err != nil {
+		return nil, fmt.Errorf("read %s: %w", f.path, err)
+	}
+	st, err := parseFile(data)
+	if err != nil {
+		return nil, damaged(f.path, err)
+	}
+	return st, nil
+}
+
+// parseFile builds a state from the bytes of a file, all of it or nothing.
+func parseFile(data []byte) (*state, error) {
+	if len(data) == 0 {
+		return nil, errors.New("it is empty")
+	}
+	found := make(map[recordID]record)
+	err := readPages(data, func(bucket, key, value []byte) error {
+		found[recordID{string(bucket), string(key)}] = record(value)
+		return nil
+	})
+	if err != nil {
+		return nil, err
+	}
+	about := recordID{aboutBucket, summaryKey}
+	want, err := readSummary(found[about])
+	if err != nil {
+		return nil, err
+	}
+	delete(found, about)
+	st := newState()
+	st.generation = want.Generation
+	for id, r := range found {
+		if err := st.load(id, r); err != nil {
+			return nil, err
+		}
+	}
+	if got := st.summarize(); got != want {
+		return nil, fmt.Errorf("it has %d records that are not the %d of the last change", got.Count, want.Count)
+	}
+	if err := st.check(); err != nil {
+		return nil, err
+	}
+	return st, nil
+}
+
+// check reads the file once more and compares it with what it must hold.
+func (f *file) check(want *state) error {
+	there, err := os.Stat(f.path)
+	if err != nil {
+		return err
+	}
+	open, err := f.raw.Stat()
+	if err != nil {
+		return err
+	}
+	if !os.SameFile(there, open) {
+		return fmt.Errorf("%w: %s was replaced while in use; restart to use the new file", ErrDamaged, f.path)
+	}
+	st, err := f.read()
+	if err != nil {
+		return err
+	}
+	if st.summarize() != want.summarize() {
+		return damaged(f.path, errors.New("it was changed by somebody else"))
+	}
+	return nil
+}
+
+// commit writes changes; with them the file holds next. When it returns nil they
+// are on disk.
+//
+// bbolt keeps two meta pages and falls back to the older one when the newer does
+// not have its checksum. So that damage to a page cannot bring back the state
+// before the last change, a second, empty transaction makes both meta pages
+// stand for the new state.
+func (f *file) commit(changes map[recordID]record, next *state) error {
+	return f.update(func(tx *bolt.Tx) error {
+		for id, r := range changes {
+			bucket, err := tx.CreateBucketIfNotExists([]byte(id.bucket))
+			if err != nil {
+				return err
+			}
+			if r == "" {
+				err = bucket.Delete([]byte(id.key))
+			} else {
+				err = bucket.Put([]byte(id.key), []byte(r))
+			}
+			if err != nil {
+				return err
+			}
+		}
+		return putSummary(tx, next)
+	})
+}
+
+// rewrite writes all of st anew, onto pages that were not in use. After a failed
+// write the system may take pages for written that are not; only pages written
+// again and synced are certain.
+func (f *file) rewrite(st *state) error {
+	return f.update(func(tx *bolt.Tx) error {
+		for _, name := range buckets {
+			if err := tx.DeleteBucket([]byte(name)); err != nil && !errors.Is(err, bolterrors.ErrBucketNotFound) {
+				return err
+			}
+		}
+		for id, r := range st.records {
+			bucket, err := tx.CreateBucketIfNotExists([]byte(id.bucket))
+			if err != nil {
+				return err
+			}
+			if err := bucket.Put([]byte(id.key), []byte(r)); err != nil {
+				return err
+			}
+		}
+		return putSummary(tx, st)
+	})
+}
+
+func putSummary(tx *bolt.Tx, st *state) error {
+	id, r := st.summarize().record()
+	bucket, err := tx.CreateBucketIfNotExists([]byte(id.bucket))
+	if err != nil {
+		return err
+	}
+	return bucket.Put([]byte(id.key), []byte(r))
+}
+
+func (f *file) update(fn func(*bolt.Tx) error) error {
+	err := guard(f.path, func() error {
+		if err := f.db.Update(fn); err != nil {
+			return err
+		}
+		return f.db.Update(func(*bolt.Tx) error { return nil })
+	})
+	f.broken = f.broken || errors.Is(err, ErrDamaged)
+	if err != nil {
+		return fmt.Errorf("write %s: %w", f.path, err)
+	}
+	return nil
+}
+
+// close lets go of the file and its lock. It never waits.
+func (f *file) close() error {
+	if f.broken {
+		return f.raw.Close()
+	}
+	return guard(f.path, f.db.Close)
+}
+
+// createFile writes a new file with the state st. It goes through a temporary
+// name, so that a crash leaves either no file or a whole one, and replaces
+// nothing.
+func createFile(path string, st *state) error {
+	temp, err := os.CreateTemp(filepath.Dir(path), ".access-*")
+	if err != nil {
+		return err
+	}
+	defer os.Remove(temp.Name())
+	if err := errors.Join(temp.Chmod(0o600), temp.Close()); err != nil {
+		return err
+	}
+	f := &file{path: temp.Name()}
+	err = guard(path, func() (err error) {
+		f.db, err = bolt.Open(f.path, 0o600, options(os.OpenFile))
+		return err
+	})
+	if err != nil {
+		return err
+	}
+	if err := errors.Join(f.rewrite(st), f.close()); err != nil {
+		return err
+	}
+	return place(temp.Name(), path)
+}
+
+// place gives a whole file its name. Where there are no hard links, a rename,
+// which could replace a file, is guarded by a look first.
+func place(temp, path string) error {
+	if err := os.Link(temp, path); err != nil {
+		if _, there := os.Lstat(path); !errors.Is(there, fs.ErrNotExist) {
+			return &fs.PathError{Op: "create", Path: path, Err: fs.ErrExist}
+		}
+		if err := os.Rename(temp, path); err != nil {
+			return err
+		}
+	}
+	if runtime.GOOS == "windows" {
+		return nil // directories cannot be opened for sync there
+	}
+	dir, err := os.Open(filepath.Dir(path))
+	if err != nil {
+		return err
+	}
+	return errors.Join(dir.Sync(), dir.Close())
+}
+
+// checkPrivate refuses a file that others can reach, and a directory in which
+// others could replace it.
+func checkPrivate(path string) error {
+	info, err := os.Lstat(path)
+	if errors.Is(err, fs.ErrNotExist) {
+		return fmt.Errorf("%w; only the first start makes a new one: restore a backup, or run init", err)
+	}
+	if err != nil {
+		return err
+	}
+	if !info.Mode().IsRegular() {
+		return fmt.Errorf("%w: %s is not a regular file", ErrLoose, path)
+	}
+	dir, err := os.Stat(filepath.Dir(path))
+	if err != nil {
+		return err
+	}
+	if runtime.GOOS == "windows" {
+		return nil // modes say nothing there; the profile directory's ACL protects
+	}
+	if info.Mode().Perm()&0o077 != 0 {
+		return fmt.Errorf("%w: %s has mode %04o; run: chmod 600 %s", ErrLoose, path, info.Mode().Perm(), path)
+	}
+	if dir.Mode().Perm()&0o022 != 0 {
+		return fmt.Errorf("%w: others can write to its directory, mode %04o; run: chmod 700 %s", ErrLoose, dir.Mode().Perm(), filepath.Dir(path))
+	}
+	return nil
+}

@@ -1,0 +1,118 @@
+package acl
+
+import (
+	"fmt"
+
+	"github.com/latchkey-dev/latchkey"
+)
+
+// ParsePolicy reads a policy from JSON:
+//
+//	{"name": "evenings", "statements": [{
+//	  "effect": "allow",
+//	  "actions": ["coap:get", "coap:put"],
+//	  "resources": ["/light/**"],
+//	  "conditions": [{"attribute": "connection.path", "operator": "equals", "values": ["local"]}]
+//	}]}
+//
+// It is strict. A field that it does not know, a field that stands there twice,
+// a missing field, wrong case, one value where a list belongs, an unknown
+// effect, action, operator, attribute or variable, and anything behind the end
+// are errors of type *PositionError. Text longer than MaxPolicySize is
+// latchkey.ErrTooLarge. file is only for messages.
+func ParsePolicy(file string, text []byte) (*Policy, error) {
+	if len(text) > MaxPolicySize {
+		return nil, fmt.Errorf("%s: a policy of %d bytes, %d are the most: %w",
+			file, len(text), MaxPolicySize, latchkey.ErrTooLarge)
+	}
+	r := newReader(file, text)
+	var p *Policy
+	var name string
+	var statements []Statement
+	err := r.object(map[string]func() error{
+		"name": func() (err error) {
+			name, err = r.text(func(s string) error { return checkName("policy", s) })
+			return err
+		},
+		"statements": func() error {
+			return r.array(MaxStatements, func() error {
+				s, err := r.statement()
+				statements = append(statements, s)
+				return err
+			})
+		},
+	})
+	if err == nil {
+		err = r.end()
+	}
+	if err == nil {
+		p, err = NewPolicy(name, statements...)
+	}
+	if err != nil {
+		return nil, err
+	}
+	return p, nil
+}
+
+func (r *reader) statement() (s Statement, err error) {
+	err = r.object(map[string]func() error{
+		"effect": func() error {
+			_, err := r.text(func(text string) (err error) {
+				s.Effect, err = parseEffect(text)
+				return err
+			})
+			return err
+		},
+		"actions": func() (err error) {
+			s.Actions, err = r.texts("actions", func(text string) error {
+				_, err := compileAction(text)
+				return err
+			})
+			return err
+		},
+		"resources": func() (err error) {
+			s.Resources, err = r.texts("resources", func(text string) error {
+				_, err := compileResource(text)
+				return err
+			})
+			return err
+		},
+		"conditions?": func() error {
+			return r.array(MaxConditions, func() error {
+				c, err := r.condition()
+				s.Conditions = append(s.Conditions, c)
+				return err
+			})
+		},
+	})
+	return s, err
+}
+
+func (r *reader) condition() (c Condition, err error) {
+	start := r.start()
+	err = r.object(map[string]func() error{
+		"attribute": func() (err error) {
+			c.Attribute, err = r.text(func(text string) error {
+				_, err := attributeNamed(text)
+				return err
+			})
+			return err
+		},
+		"operator": func() error {
+			text, err := r.text(func(text string) error { return checkOperator(Operator(text)) })
+			c.Operator = Operator(text)
+			return err
+		},
+		"values": func() (err error) {
+			c.Values, err = r.texts("values", checkText)
+			return err
+		},
+	})
+	if err != nil {
+		return c, err
+	}
+	if _, err := compileCondition(c); err != nil {
+		return c, r.at(start, err)
+	}
+	return c, nil
+}
