@@ -184,8 +184,12 @@ func (c *Client) search(ctx context.Context, key latchkey.Fingerprint, found cha
 	}
 	ctx, cancel := context.WithTimeout(ctx, discoverFor)
 	defer cancel()
-	for f := range discover.Browse(ctx) {
-		if f.Key != key {
+	for f, err := range discover.Browse(ctx, discover.Options{Log: c.logger()}) {
+		if err != nil {
+			c.logger().Debug("no discovery", "err", err)
+			return
+		}
+		if f.Key != key || f.Gone {
 			continue
 		}
 		for _, a := range f.Addrs {

@@ -49,8 +49,7 @@ func (d *Device) SetName(name string) error {
 	if err != nil {
 		return err
 	}
-	s.announce.rename(name)
-	return nil
+	return s.announce.rename(name)
 }
 
 // OpenPairing opens pairing modes, for a length of time or, with 0, until they are
