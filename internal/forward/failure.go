@@ -1,0 +1,47 @@
+package forward
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"syscall"
+
+	"github.com/latchkey-dev/latchkey"
+	"github.com/latchkey-dev/latchkey/internal/coap"
+)
+
+// errAnswer is an answer of the server that has no CoAP form.
+var errAnswer = errors.New("the server's answer cannot be forwarded")
+
+// classify gives a transport's error the sentinel that the client will find.
+func classify(err error) error {
+	var timeout net.Error
+	switch {
+	case latchkey.CodeOf(err) != latchkey.CodeInternal:
+		return err
+	case errors.Is(err, context.DeadlineExceeded), errors.As(err, &timeout) && timeout.Timeout():
+		return fmt.Errorf("%w: %w", latchkey.ErrTargetTimeout, err)
+	case errors.Is(err, syscall.ECONNREFUSED):
+		return fmt.Errorf("%w: %w", latchkey.ErrTargetRefused, err)
+	}
+	return fmt.Errorf("%w: %w", latchkey.ErrTargetUnreachable, err)
+}
+
+// failure is the answer to a request that err ended.
+func failure(err error) *coap.Response {
+	var option *errOption
+	if errors.As(err, &option) {
+		return coap.NewResponse(option.code)
+	}
+	code := latchkey.CodeOf(err)
+	r := coap.NewResponse(coap.Code(code.CoAP()))
+	if errors.Is(err, errAnswer) {
+		r.Code = coap.BadGateway
+		if code == latchkey.CodeInternal {
+			return r
+		}
+	}
+	coap.SetCode(r, code)
+	return r
+}
