@@ -1,0 +1,23 @@
+package secure
+
+import (
+	"crypto/x509"
+	"errors"
+	"fmt"
+
+	"github.com/latchkey-dev/latchkey"
+)
+
+// peerKey applies the key policy to what a peer sent in its Certificate
+// message: exactly one certificate, with an ECDSA key on P-256. The rest of
+// the certificate is packaging and is not looked at.
+func peerKey(certificates [][]byte) (latchkey.Fingerprint, error) {
+	if len(certificates) != 1 {
+		return latchkey.Fingerprint{}, fmt.Errorf("peer sent %d certificates, not one", len(certificates))
+	}
+	certificate, err := x509.ParseCertificate(certificates[0])
+	if err != nil {
+		return latchkey.Fingerprint{}, errors.New("peer's certificate cannot be read")
+	}
+	return latchkey.FingerprintOf(certificate.PublicKey)
+}

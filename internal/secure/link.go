@@ -1,0 +1,264 @@
+package secure
+
+import (
+	"net"
+	"os"
+	"sync"
+	"time"
+
+	"github.com/latchkey-dev/latchkey/internal/packet"
+)
+
+const (
+	// A link queues up to maxQueue chunks in a session, 1 MiB, and up to
+	// helloQueue before. What comes in when it is full is lost.
+	maxQueue   = 128
+	helloQueue = 4
+	// handshakeBudget is how many bytes a whole handshake may take in. An
+	// honest one needs a tenth of it, repeats included.
+	handshakeBudget = 64 << 10
+)
+
+// A chunk holds whole records, as many as one read of the DTLS library takes.
+type chunk struct {
+	next *chunk
+	size int
+	data [maxRecord]byte
+}
+
+var chunks = sync.Pool{New: func() any { return new(chunk) }}
+
+// A link is what the DTLS library takes for its socket (net.PacketConn). It
+// filters and queues what is delivered and passes on what is sent.
+type link struct {
+	client bool
+	send   func([]byte) error
+
+	mu       sync.Mutex
+	arrival  sync.Cond // of records, expiry or closing; its lock is mu
+	waiting  bool      // a read waits for arrival
+	expired  bool      // the read deadline is over
+	closed   bool
+	mute     bool // what is sent is lost
+	phase    phase
+	admits   func(p phase, r record, client bool) bool // phase.admits but in tests
+	head     *chunk
+	tail     *chunk
+	queued   int // chunks
+	budget   int // bytes that may still come in before the session
+	facts    facts
+	sendErr  error // the last failure to send
+	onProven func()
+}
+
+// facts are what the datagrams of a handshake had in common.
+type facts struct {
+	seen     bool
+	near     bool        // all came with hop limit 255, by one interface to one address
+	first    packet.Meta // the first one
+	last     packet.Meta // the last one
+	finished packet.Meta // the last one with a protected handshake message
+}
+
+func newLink(client bool, send func([]byte) error) *link {
+	l := &link{client: client, send: send, admits: phase.admits, budget: handshakeBudget}
+	l.arrival.L = &l.mu
+	if client {
+		l.phase = shaking // we spoke first; there is no cookie to wait for
+	}
+	return l
+}
+
+// deliver queues the records of a datagram that belong to the present phase.
+func (l *link) deliver(b []byte, m packet.Meta) {
+	l.mu.Lock()
+	accepted, finished := false, false
+	for len(b) > 0 && !l.closed {
+		r, rest, ok := nextRecord(b)
+		if !ok {
+			break
+		}
+		b = rest
+		if l.admits(l.phase, r, l.client) && l.push(r.raw) {
+			accepted = true
+			finished = finished || r.kind == typeHandshake && r.epoch == 1
+		}
+	}
+	if accepted && l.phase != open {
+		l.facts.note(m, finished)
+	}
+	wake := accepted && l.waiting
+	l.waiting = l.waiting && !wake
+	l.mu.Unlock()
+	if wake {
+		l.arrival.Signal()
+	}
+}
+
+// push appends a record to the queue, unless that is full or the handshake has
+// used up its budget. The caller holds mu.
+func (l *link) push(raw []byte) bool {
+	limit := maxQueue
+	if l.phase != open {
+		if limit = helloQueue; l.budget < len(raw) {
+			return false
+		}
+		l.budget -= len(raw)
+	}
+	if l.tail == nil || l.tail.size+len(raw) > len(l.tail.data) {
+		if l.queued >= limit {
+			return false
+		}
+		c := chunks.Get().(*chunk)
+		c.next, c.size = nil, 0
+		if l.tail == nil {
+			l.head = c
+		} else {
+			l.tail.next = c
+		}
+		l.tail = c
+		l.queued++
+	}
+	l.tail.size += copy(l.tail.data[l.tail.size:], raw)
+	return true
+}
+
+func (f *facts) note(m packet.Meta, finished bool) {
+	if !f.seen {
+		f.seen, f.near, f.first = true, true, m
+	}
+	f.near = f.near && m.HopLimit == 255 && m.IfIndex == f.first.IfIndex && m.Dst == f.first.Dst
+	f.last = m
+	if finished {
+		f.finished = m
+	}
+}
+
+// peer adds the facts to what the library knows.
+func (l *link) peer(p Peer) Peer {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	p.HopLimit255 = l.facts.near
+	if p.Meta = l.facts.finished; !p.Meta.Src.IsValid() {
+		p.Meta = l.facts.last
+	}
+	return p
+}
+
+// enter changes the phase.
+func (l *link) enter(p phase) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.phase = p
+}
+
+// silence makes everything sent from now on be lost.
+func (l *link) silence() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.mute = true
+}
+
+// lastSendErr returns the last failure to send, nil if there was none.
+func (l *link) lastSendErr() error {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.sendErr
+}
+
+// ReadFrom implements net.PacketConn. It returns the records of as many
+// datagrams as wait and fit.
+func (l *link) ReadFrom(b []byte) (int, net.Addr, error) {
+	l.mu.Lock()
+	for l.head == nil && !l.closed && !l.expired {
+		l.waiting = true
+		l.arrival.Wait()
+	}
+	l.waiting = false
+	switch {
+	case l.closed:
+		l.mu.Unlock()
+		return 0, nil, net.ErrClosed
+	case l.expired:
+		l.mu.Unlock()
+		return 0, nil, os.ErrDeadlineExceeded
+	}
+	c := l.head
+	if l.head = c.next; l.head == nil {
+		l.tail = nil
+	}
+	l.queued--
+	l.mu.Unlock()
+	n := copy(b, c.data[:c.size])
+	chunks.Put(c)
+	return n, linkAddr{}, nil
+}
+
+// WriteTo implements net.PacketConn. A datagram that cannot be sent is a lost
+// datagram; DTLS and what is above repeat what matters.
+func (l *link) WriteTo(b []byte, _ net.Addr) (int, error) {
+	l.mu.Lock()
+	closed, mute := l.closed, l.mute
+	proven := l.phase == greeting && isServerHello(b)
+	if proven {
+		l.phase = shaking
+	}
+	l.mu.Unlock()
+	switch {
+	case closed:
+		return 0, net.ErrClosed
+	case mute:
+		return len(b), nil
+	}
+	if proven && l.onProven != nil {
+		l.onProven()
+	}
+	if err := l.send(b); err != nil {
+		l.mu.Lock()
+		l.sendErr = err
+		l.mu.Unlock()
+	}
+	return len(b), nil
+}
+
+// isServerHello reports whether a datagram of ours begins with a ServerHello,
+// which the library sends only to a client that returned its cookie.
+func isServerHello(b []byte) bool {
+	r, _, ok := nextRecord(b)
+	return ok && r.kind == typeHandshake && r.epoch == 0 && len(r.raw) > headerSize && r.body()[0] == helloServer
+}
+
+// SetReadDeadline implements net.PacketConn. The library only ever sets a time
+// long past, to interrupt a read, or none.
+func (l *link) SetReadDeadline(t time.Time) error {
+	l.mu.Lock()
+	l.expired = !t.IsZero()
+	l.mu.Unlock()
+	l.arrival.Broadcast()
+	return nil
+}
+
+// SetWriteDeadline implements net.PacketConn; writes do not wait.
+func (l *link) SetWriteDeadline(time.Time) error { return nil }
+
+// SetDeadline implements net.PacketConn.
+func (l *link) SetDeadline(t time.Time) error { return l.SetReadDeadline(t) }
+
+// Close implements net.PacketConn.
+func (l *link) Close() error {
+	l.mu.Lock()
+	l.closed = true
+	l.head, l.tail, l.queued = nil, nil, 0
+	l.mu.Unlock()
+	l.arrival.Broadcast()
+	return nil
+}
+
+// LocalAddr implements net.PacketConn.
+func (l *link) LocalAddr() net.Addr { return linkAddr{} }
+
+// linkAddr stands for both ends of a link, which has no addresses.
+type linkAddr struct{}
+
+func (linkAddr) Network() string { return "udp" }
+func (linkAddr) String() string  { return "link" }
