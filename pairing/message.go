@@ -1,0 +1,229 @@
+package pairing
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"unicode"
+	"unicode/utf8"
+
+	"github.com/latchkey-dev/latchkey"
+	"github.com/latchkey-dev/latchkey/acl"
+)
+
+const (
+	// MaxMessage is the length in bytes above which no message is read.
+	MaxMessage = 1024
+	// MaxKeyName is the longest name of a key in bytes.
+	MaxKeyName = 64
+
+	// CoAP response codes of a success (RFC 7252 section 5.9.1).
+	created = 2<<5 | 1
+	changed = 2<<5 | 4
+)
+
+// A Request is what a client posts to /pairing/MODE:
+//
+//	{"user":"alice","name":"laptop"}
+type Request struct {
+	Mode Modes  // the one mode that the client pairs by; not in the text
+	User string // the user to become; acl.CheckUserName says what is possible
+	Name string // what people call the key; up to MaxKeyName bytes, may be empty
+}
+
+// Encode returns the text of r, or why there is none.
+func (r Request) Encode() ([]byte, error) {
+	if err := r.check(); err != nil {
+		return nil, err
+	}
+	return json.Marshal(struct {
+		User string `json:"user"`
+		Name string `json:"name,omitempty"`
+	}{r.User, r.Name})
+}
+
+// ParseRequest reads a request that was posted for mode. Unknown, repeated or
+// oddly spelled fields, and anything after the object, are latchkey.ErrProtocol.
+func ParseRequest(mode Modes, text []byte) (Request, error) {
+	r := Request{Mode: mode}
+	err := parseObject(text, map[string]*string{"user": &r.User, "name": &r.Name})
+	if err == nil {
+		err = r.check()
+	}
+	if err != nil {
+		return Request{}, fmt.Errorf("%w: pairing request: %w", latchkey.ErrProtocol, err)
+	}
+	return r, nil
+}
+
+func (r Request) check() error {
+	if len(r.Mode.Names()) != 1 || r.Mode&^allModes() != 0 {
+		return errors.New("not exactly one pairing mode")
+	}
+	if err := acl.CheckUserName(r.User); err != nil {
+		return err
+	}
+	if len(r.Name) > MaxKeyName || !printable(r.Name) {
+		return fmt.Errorf("a key name is up to %d bytes of text", MaxKeyName)
+	}
+	return nil
+}
+
+// A Reply is the device's answer to a pairing that succeeded.
+type Reply struct {
+	User    string // whom the key belongs to
+	Role    string // and what that user is
+	Already bool   // it did so before
+}
+
+// Encode returns the CoAP response code, 2.01 or 2.04 when nothing changed, and
+// the text: {"user":"alice","role":"admin"}.
+func (r Reply) Encode() (coapCode uint8, text []byte, err error) {
+	text, err = json.Marshal(struct {
+		User string `json:"user"`
+		Role string `json:"role"`
+	}{r.User, r.Role})
+	if r.Already {
+		return changed, text, err
+	}
+	return created, text, err
+}
+
+// ReadReply is what a client makes of a response without an error code. It
+// passes over fields that it does not know, so that newer devices may say more,
+// and returns latchkey.ErrProtocol for everything that is no reply.
+func ReadReply(coapCode uint8, text []byte) (Reply, error) {
+	var fields struct{ User, Role string }
+	err := parseLoose(text, &fields)
+	switch {
+	case err != nil:
+	case coapCode != created && coapCode != changed:
+		err = fmt.Errorf("unexpected code %d.%02d", coapCode>>5, coapCode&31)
+	case acl.CheckUserName(fields.User) != nil:
+		err = errors.New("no user name in it")
+	case fields.Role == "" || len(fields.Role) > 63 || !printable(fields.Role):
+		err = errors.New("no role in it")
+	default:
+		return Reply{fields.User, fields.Role, coapCode == changed}, nil
+	}
+	return Reply{}, fmt.Errorf("%w: pairing reply: %w", latchkey.ErrProtocol, err)
+}
+
+// A Status is the answer to GET /pairing.
+type Status struct {
+	Modes  []string `json:"modes"`  // names of the modes that are open now
+	Paired bool     `json:"paired"` // whether the asking key belongs to a user
+}
+
+// Encode returns {"modes":["local-initial"],"paired":false}.
+func (s Status) Encode() ([]byte, error) { return json.Marshal(s) }
+
+// ReadStatus reads a status. Names of modes that this version does not know stay
+// in it.
+func ReadStatus(text []byte) (Status, error) {
+	var s Status
+	err := parseLoose(text, &s)
+	for _, name := range s.Modes {
+		if !printable(name) && err == nil {
+			err = errors.New("not a name of a mode")
+		}
+	}
+	if err != nil {
+		return Status{}, fmt.Errorf("%w: pairing status: %w", latchkey.ErrProtocol, err)
+	}
+	return s, nil
+}
+
+// Choose picks the mode to pair by. A key that is paired already may use any,
+// because the device only says so. It returns latchkey.ErrPairingClosed, with
+// the modes that are open, when there is none that this version knows.
+func (s Status) Choose() (Modes, error) {
+	for _, m := range modes {
+		for _, name := range s.Modes {
+			if name == m.name {
+				return m.bit, nil
+			}
+		}
+	}
+	switch {
+	case s.Paired:
+		return modes[0].bit, nil
+	case len(s.Modes) > 0:
+		return 0, fmt.Errorf("%w: the device offers only %q", latchkey.ErrPairingClosed, s.Modes)
+	}
+	return 0, latchkey.ErrPairingClosed
+}
+
+// parseObject reads one flat JSON object (RFC 8259) of strings, each field at
+// most once and spelled exactly.
+func parseObject(text []byte, fields map[string]*string) error {
+	if err := checkText(text); err != nil {
+		return err
+	}
+	d := json.NewDecoder(bytes.NewReader(text))
+	if t, err := d.Token(); err != nil || t != json.Delim('{') {
+		return errors.New("not a JSON object")
+	}
+	seen := make(map[string]bool)
+	for d.More() {
+		name, err := stringToken(d)
+		if err != nil {
+			return err
+		}
+		field, known := fields[name]
+		if !known || seen[name] {
+			return fmt.Errorf("field %q is unknown or repeated", name)
+		}
+		seen[name] = true
+		if *field, err = stringToken(d); err != nil {
+			return err
+		}
+	}
+	if _, err := d.Token(); err != nil {
+		return errors.New("not a JSON object")
+	}
+	if _, err := d.Token(); !errors.Is(err, io.EOF) {
+		return errors.New("something follows the JSON object")
+	}
+	return nil
+}
+
+func stringToken(d *json.Decoder) (string, error) {
+	t, err := d.Token()
+	s, ok := t.(string)
+	if err != nil || !ok {
+		return "", errors.New("not a JSON object of strings")
+	}
+	return s, nil
+}
+
+func parseLoose(text []byte, into any) error {
+	if err := checkText(text); err != nil {
+		return err
+	}
+	if err := json.Unmarshal(text, into); err != nil {
+		return errors.New("not a JSON object of the right shape")
+	}
+	return nil
+}
+
+func checkText(text []byte) error {
+	if len(text) > MaxMessage {
+		return fmt.Errorf("longer than %d bytes", MaxMessage)
+	}
+	if !utf8.Valid(text) {
+		return errors.New("not UTF-8")
+	}
+	return nil
+}
+
+func printable(s string) bool {
+	for _, r := range s {
+		if !unicode.IsPrint(r) {
+			return false
+		}
+	}
+	return utf8.ValidString(s)
+}
