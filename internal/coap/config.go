@@ -36,3 +36,30 @@ type Config struct {
 
 	Log *slog.Logger // nil: slog.Default()
 }
+
+// withDefaults returns a copy with the defaults in place.
+func (c Config) withDefaults() Config {
+	if c.Send == nil {
+		panic("coap: Config.Send is required")
+	}
+	set := func(field *int, value int) {
+		if *field <= 0 {
+			*field = value
+		}
+	}
+	set(&c.MaxBody, 1<<20)
+	set(&c.BlockSize, largestBlock)
+	set(&c.Workers, 16)
+	set(&c.Queue, 64)
+	set(&c.Uploads, 4)
+	set(&c.Downloads, 4)
+	set(&c.Observations, 64)
+	set(&c.InFlight, 64)
+	if c.AckTimeout <= 0 {
+		c.AckTimeout = ackTimeout
+	}
+	if c.Log == nil {
+		c.Log = slog.Default()
+	}
+	return c
+}

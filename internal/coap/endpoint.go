@@ -2,62 +2,254 @@ package coap
 
 import (
 	"context"
+	"hash/maphash"
+	"log/slog"
 	"net"
+	"sync"
+	"sync/atomic"
 	"time"
+
+	codec "github.com/plgd-dev/go-coap/v3/message"
+	"github.com/plgd-dev/go-coap/v3/udp/client"
 )
 
-// An Endpoint is one side of a session.
-type Endpoint struct{ cfg Config }
+// An Endpoint is one side of a session. Make one with New. Its methods may be
+// called from several goroutines.
+type Endpoint struct {
+	cfg    Config
+	log    *slog.Logger
+	ctx    context.Context // ends with Close
+	cancel context.CancelFunc
+	seed   maphash.Seed
+	szx    uint8         // exponent of Config.BlockSize
+	window chan struct{} // one element for each open request of ours
+	tags   atomic.Uint32 // of the last Request-Tag
 
-// New returns an endpoint. It starts no goroutine. It panics without Send.
-func New(cfg Config) *Endpoint { return &Endpoint{cfg: cfg} }
+	workers workers
 
-// Deliver takes one datagram from the peer. It never blocks and does not keep b.
-func (e *Endpoint) Deliver(b []byte) {}
-
-// Tick repeats what was not acknowledged and drops what has expired.
-func (e *Endpoint) Tick(now time.Time) {}
-
-// Do sends a request and returns the whole response.
-func (e *Endpoint) Do(ctx context.Context, r *Request) (*Response, error) { return nil, net.ErrClosed }
-
-// Observe registers for r and calls fn with each representation.
-func (e *Endpoint) Observe(ctx context.Context, r *Request, fn func(*Response)) error {
-	return net.ErrClosed
+	mu           sync.Mutex // guards what follows; never held while Send, Handler or go-coap run
+	closed       bool
+	conn         *client.Conn // made for the first request of ours
+	exchanges    map[token]*exchange
+	watches      map[token]*watch
+	outbox       outbox
+	replies      replies
+	running      map[*reply]struct{} // requests of the peer without an answer
+	uploads      []*upload
+	held         int // bytes of bodies in uploads and in requests made of them
+	downloads    []*download
+	observations map[token]*Observation
+	sequence     uint32 // of the last notification
 }
 
-// Ping returns when the peer has answered an empty confirmable message.
-func (e *Endpoint) Ping(ctx context.Context) error { return net.ErrClosed }
+// New returns an endpoint. It starts no goroutine; the first request of ours
+// starts one and the peer's requests start workers, all of which end after
+// Close. It panics without Config.Send.
+func New(cfg Config) *Endpoint {
+	cfg = cfg.withDefaults()
+	ctx, cancel := context.WithCancel(context.Background())
+	return &Endpoint{
+		cfg:          cfg,
+		log:          cfg.Log,
+		ctx:          ctx,
+		cancel:       cancel,
+		seed:         maphash.MakeSeed(),
+		szx:          exponent(cfg.BlockSize),
+		window:       make(chan struct{}, cfg.InFlight),
+		workers:      newWorkers(cfg.Workers, cfg.Queue),
+		exchanges:    make(map[token]*exchange),
+		watches:      make(map[token]*watch),
+		outbox:       newOutbox(cfg.AckTimeout),
+		running:      make(map[*reply]struct{}),
+		observations: make(map[token]*Observation),
+	}
+}
 
-// Close ends everything under way.
-func (e *Endpoint) Close() {}
+// Deliver takes one datagram from the peer. It does not block and does not
+// keep b. A datagram that is no CoAP message is dropped; a confirmable one
+// that cannot be understood is answered by Reset.
+func (e *Endpoint) Deliver(b []byte) {
+	if e.ctx.Err() != nil {
+		return
+	}
+	m := frames.Get().(*frame)
+	e.dispatch(&m.message, b, m.parse(b))
+	m.release()
+}
+
+func (e *Endpoint) dispatch(m *message, b []byte, err error) {
+	switch {
+	case err == errNotCoAP:
+	case err == errManyOptions && m.code.Class() == 0 && m.typ < codec.Acknowledgement:
+		m.options = nil
+		e.refuse(m, b, BadOption)
+	case err != nil:
+		e.reject(m)
+	case m.code == empty:
+		e.control(m)
+	case m.code.Class() == 0:
+		e.request(m, b)
+	case m.code.Class() == 2, m.code.Class() == 4, m.code.Class() == 5:
+		e.response(m, b)
+	default:
+		e.reject(m)
+	}
+}
+
+// reject answers a confirmable message that means nothing here (RFC 7252
+// section 4.2) and ignores all others.
+func (e *Endpoint) reject(m *message) {
+	if m.typ == codec.Confirmable {
+		e.send(bare(codec.Reset, m.id))
+	}
+}
+
+// control handles empty messages: a ping, an acknowledgement, a reset.
+func (e *Endpoint) control(m *message) {
+	var over error
+	switch m.typ {
+	case codec.Confirmable:
+		e.send(bare(codec.Reset, m.id))
+		return
+	case codec.Acknowledgement:
+	case codec.Reset:
+		over = ErrReset
+	default:
+		return
+	}
+	e.mu.Lock()
+	p := e.outbox.take(m.id)
+	var conn *client.Conn
+	if p != nil && e.exchanges[p.token] != nil {
+		conn = e.conn
+	}
+	e.mu.Unlock()
+	if p == nil {
+		return
+	}
+	p.finish(over)
+	if conn != nil && over == nil {
+		e.show(conn, bare(codec.Acknowledgement, m.id))
+	}
+}
+
+// show gives go-coap's connection a message that one of its requests waits
+// for. Its goroutine only hands messages on, so there is always room soon.
+func (e *Endpoint) show(conn *client.Conn, b []byte) {
+	if err := conn.Process(nil, b); err != nil {
+		e.log.Debug("coap message dropped", "err", err)
+	}
+}
+
+// send transmits a datagram; an error is loss.
+func (e *Endpoint) send(b []byte) {
+	if e.ctx.Err() != nil {
+		return
+	}
+	if err := e.cfg.Send(b); err != nil {
+		e.log.Debug("coap datagram lost", "err", err)
+	}
+}
+
+// Tick repeats what was not acknowledged by now, acknowledges requests whose
+// answer takes long, and forgets what has expired. Call it about every 100 ms.
+func (e *Endpoint) Tick(now time.Time) {
+	e.mu.Lock()
+	if e.closed {
+		e.mu.Unlock()
+		return
+	}
+	out, lost := e.outbox.due(now)
+	out = append(out, e.slowLocked(now)...)
+	e.replies.expire(now)
+	e.expireLocked(now)
+	e.mu.Unlock()
+	e.workers.rest()
+	for _, p := range lost {
+		p.finish(ErrNoAnswer)
+	}
+	for _, b := range out {
+		e.send(b)
+	}
+}
+
+// Ping returns nil when the peer has answered an empty confirmable message, by
+// Reset or acknowledgement (RFC 7252 section 4.3). Otherwise the error is
+// ErrNoAnswer, net.ErrClosed or the cause of ctx.
+func (e *Endpoint) Ping(ctx context.Context) error {
+	answered := make(chan error, 1)
+	p := &pending{over: func(err error) { answered <- err }}
+	e.mu.Lock()
+	if e.closed {
+		e.mu.Unlock()
+		return net.ErrClosed
+	}
+	id := e.outbox.nextID()
+	p.data = bare(codec.Confirmable, id)
+	e.outbox.add(id, p)
+	e.mu.Unlock()
+	e.send(p.data)
+	select {
+	case err := <-answered:
+		if err == ErrReset {
+			return nil
+		}
+		return err
+	case <-ctx.Done():
+		e.mu.Lock()
+		e.outbox.drop(p)
+		e.mu.Unlock()
+		return context.Cause(ctx)
+	}
+}
+
+// Abort ends every request and ping of ours that is under way with err. The
+// endpoint goes on; a socket's owner calls it when the path reports that
+// nobody is there.
+func (e *Endpoint) Abort(err error) {
+	e.mu.Lock()
+	var over []*pending
+	for id, p := range e.outbox.byID {
+		if p.over != nil && p.renew == nil {
+			delete(e.outbox.byID, id)
+			over = append(over, p)
+		}
+	}
+	for _, x := range e.exchanges {
+		x.fail(err)
+	}
+	e.mu.Unlock()
+	for _, p := range over {
+		p.finish(err)
+	}
+}
+
+// Close ends everything under way: requests of ours return net.ErrClosed, the
+// context of handlers ends, observations are done. It sends nothing and does
+// not wait; see Wait.
+func (e *Endpoint) Close() {
+	e.mu.Lock()
+	if e.closed {
+		e.mu.Unlock()
+		return
+	}
+	e.closed = true
+	over := e.outbox.byID
+	e.outbox.byID = make(map[uint16]*pending)
+	for _, o := range e.observations {
+		o.endLocked()
+	}
+	e.replies, e.uploads, e.downloads = replies{}, nil, nil
+	e.mu.Unlock()
+	e.workers.close()
+	e.cancel()
+	for _, p := range over {
+		p.finish(net.ErrClosed)
+	}
+}
 
 // Wait returns after Close, when the last handler has returned.
-func (e *Endpoint) Wait() {}
-
-// Abort ends every request of ours that is under way with err.
-func (e *Endpoint) Abort(err error) {}
-
-// Forget drops unfinished block transfers of the peer.
-func (e *Endpoint) Forget() {}
-
-// An Observation is a peer's standing interest in one resource.
-type Observation struct{ done chan struct{} }
-
-// Notify sends the new representation.
-func (o *Observation) Notify(r *Response) {}
-
-// Done is closed when the observation has ended.
-func (o *Observation) Done() <-chan struct{} { return o.done }
-
-// Close ends the observation.
-func (o *Observation) Close() {}
-
-// UDP is an Endpoint on a connected UDP socket of its own.
-type UDP struct{ *Endpoint }
-
-// DialUDP returns an endpoint for a plain CoAP server at "host:port".
-func DialUDP(ctx context.Context, addr string, cfg Config) (*UDP, error) { return nil, net.ErrClosed }
-
-// Close ends everything under way and waits for every goroutine.
-func (u *UDP) Close() error { return nil }
+func (e *Endpoint) Wait() {
+	<-e.ctx.Done()
+	e.workers.wait()
+}
