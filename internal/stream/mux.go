@@ -2,85 +2,268 @@ package stream
 
 import (
 	"context"
-	"log/slog"
+	"errors"
+	"fmt"
 	"net"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/pion/sctp"
 
 	"github.com/latchkey-dev/latchkey"
 )
 
-// Limits bounds what one Mux holds. A zero field takes its default.
-type Limits struct {
-	Streams    int   // open at once, both ways; default 256
-	Unanswered int   // opens of the peer that wait for Accept or Refuse; default 16
-	Credit     int64 // bytes that the peer may have in our buffers, all streams together; default 8 MiB
+const (
+	// maxID is the largest stream id (RFC 8832 section 6). A client has the
+	// even ones.
+	maxID = 65534
+	// idReserve is how many ids are left when Exhausted begins to say so.
+	idReserve = 256
+	// maxEnding is how many channels may be open beyond Streams: those that
+	// are refused, or over and not yet reset by the peer.
+	maxEnding = 1024
+	// flushTime bounds what Close waits for the peer to acknowledge.
+	flushTime = 500 * time.Millisecond
+)
+
+// errEnded is what streams fail with when the peer ended the association.
+var errEnded = fmt.Errorf("stream: the peer ended the association: %w", latchkey.ErrReset)
+
+// A Mux is the streams of one session. Its methods are safe for concurrent use.
+type Mux struct {
+	cfg    Config
+	pool   *pool
+	ctx    context.Context // ends with the cause of the end
+	cancel context.CancelCauseFunc
+	turns  chan struct{} // holds an element for each open of ours that waits
+	ready  chan struct{} // closed when assoc is set
+	wg     sync.WaitGroup
+	leg    atomic.Pointer[leg]              // nil before the first Open or Deliver
+	assoc  atomic.Pointer[sctp.Association] // nil before it is established
+
+	// mu guards what follows. It is locked before the lock of a stream, never
+	// after it.
+	mu         sync.Mutex
+	cause      error // why the Mux ends or ended, nil before
+	streams    map[uint16]*Stream
+	flows      map[uint16]*datagrams // by the id of their first channel
+	used       idSet                 // ids of the peer's opens
+	next       int                   // id of the next open of ours
+	live       int                   // tunnels that are not over
+	channels   int                   // SCTP streams that the peer has not reset
+	unanswered int                   // opens of the peer that wait for an answer
+	handlers   int                   // calls of Accept that have not answered
 }
 
-// A Config says how a Mux works. It is copied.
-type Config struct {
-	Client bool               // initiates the association and opens streams
-	Send   func([]byte) error // takes one SCTP packet; an error is loss
-	Accept func(*Incoming)    // device: takes each open, on a goroutine of its own
-	Limits Limits
-	Log    *slog.Logger // nil: slog.Default()
+// New returns a Mux. It has no goroutine and no association before the first
+// Open, or the first packet of the peer's.
+func New(cfg Config) *Mux {
+	cfg = cfg.withDefaults()
+	m := &Mux{
+		cfg:     cfg,
+		pool:    newPool(cfg.Limits.elastic(), cfg.Limits.Process),
+		turns:   make(chan struct{}, cfg.Limits.Unanswered),
+		ready:   make(chan struct{}),
+		streams: make(map[uint16]*Stream),
+		flows:   make(map[uint16]*datagrams),
+	}
+	m.ctx, m.cancel = context.WithCancelCause(context.Background())
+	return m
 }
 
-// A Mux is the streams of one session.
-type Mux struct{ cfg Config }
-
-// New returns a Mux that does nothing before the first Open or Deliver.
-func New(cfg Config) *Mux { return &Mux{cfg: cfg} }
-
-// Deliver takes one SCTP packet that arrived. It never blocks.
-func (m *Mux) Deliver(packet []byte) {}
-
-// Open opens a stream to a service and returns when the peer answered.
-func (m *Mux) Open(ctx context.Context, service string) (*Stream, error) {
-	return nil, latchkey.ErrInternal
+// Deliver takes one SCTP packet that arrived. It never blocks and does not
+// keep packet; when too many wait it drops it.
+func (m *Mux) Deliver(packet []byte) {
+	l := m.leg.Load()
+	if l == nil && !m.cfg.Client && isInit(packet) {
+		l = m.start()
+	}
+	if l != nil {
+		l.deliver(packet)
+	}
 }
 
-// OpenDatagram opens a flow of datagrams to a service.
-func (m *Mux) OpenDatagram(ctx context.Context, service string) (*Flow, error) {
-	return nil, latchkey.ErrInternal
+// Exhausted reports that fewer than 256 stream ids are left, so that new
+// tunnels should be opened on another session. Only a client runs out.
+func (m *Mux) Exhausted() bool {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.next > maxID-2*idReserve
 }
 
-// Exhausted reports whether the stream ids are nearly used up.
-func (m *Mux) Exhausted() bool { return false }
+// Live returns how many tunnels are open.
+func (m *Mux) Live() int {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.live
+}
 
-// Close ends the association and every stream with cause.
-func (m *Mux) Close(cause error) {}
+// Done is closed when the Mux has ended: by Close, by the peer, or because the
+// association could not be made. Err then says why.
+func (m *Mux) Done() <-chan struct{} { return m.ctx.Done() }
 
-// An Incoming is an open of the peer that waits for an answer.
-type Incoming struct{}
+// Err returns why the Mux ended, nil before.
+func (m *Mux) Err() error { return context.Cause(m.ctx) }
 
-// Service returns the id that the peer asked for.
-func (in *Incoming) Service() string { return "" }
+// Close ends every stream and the association. Streams fail with cause, and
+// the peer is told its latchkey.Code; nil stands for net.ErrClosed and
+// CodeShutdown. It waits at most half a second for the peer to acknowledge,
+// and then for every goroutine, those of Config.Accept included.
+func (m *Mux) Close(cause error) {
+	if cause == nil {
+		cause = net.ErrClosed
+	}
+	m.mu.Lock()
+	first := m.cause == nil
+	if first {
+		m.cause = cause
+	}
+	m.mu.Unlock()
+	if first {
+		for _, s := range m.snapshot() {
+			s.abort(closeCode(cause), cause)
+		}
+		m.flush()
+	}
+	m.end(cause)
+	m.wg.Wait()
+}
 
-// Datagram reports whether the peer asked for a flow.
-func (in *Incoming) Datagram() bool { return false }
+// closeCode is what the peer is told about cause.
+func closeCode(cause error) latchkey.Code {
+	code := latchkey.CodeOf(cause)
+	if code == latchkey.CodeInternal && !errors.Is(cause, latchkey.ErrInternal) {
+		return latchkey.CodeShutdown
+	}
+	return code
+}
 
-// Context ends when the peer gave up or the Mux ended.
-func (in *Incoming) Context() context.Context { return context.Background() }
+// flush lets the last messages reach the peer.
+func (m *Mux) flush() {
+	a := m.assoc.Load()
+	if a == nil || a.BufferedAmount() == 0 {
+		return
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), flushTime)
+	defer cancel()
+	_ = a.Shutdown(ctx)
+}
 
-// Accept answers yes to a stream.
-func (in *Incoming) Accept() (*Stream, error) { return nil, latchkey.ErrInternal }
+// start begins the association, once, and returns its leg, nil if the Mux has
+// ended.
+func (m *Mux) start() *leg {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if l := m.leg.Load(); l != nil || m.cause != nil {
+		return l
+	}
+	l := newLeg(m.cfg.Send)
+	m.leg.Store(l)
+	m.wg.Go(func() { m.run(l) }) // ends with the association, which end ends
+	return l
+}
 
-// AcceptDatagram answers yes to a flow.
-func (in *Incoming) AcceptDatagram() (*Flow, error) { return nil, latchkey.ErrInternal }
+// run makes the association and takes what the peer opens.
+func (m *Mux) run(l *leg) {
+	a, err := associate(l, m.cfg.Client, m.cfg.Log)
+	if err != nil {
+		m.end(err)
+		return
+	}
+	m.assoc.Store(a)
+	close(m.ready)
+	for {
+		s, err := a.AcceptStream()
+		if err != nil {
+			break
+		}
+		if err := m.accept(s); err != nil {
+			a.Abort(err.Error())
+			m.end(err)
+		}
+	}
+	m.end(errEnded)
+	_ = a.Close()
+}
 
-// Refuse answers no.
-func (in *Incoming) Refuse(code latchkey.Code) {}
+// end fails every stream and the association. The first cause counts.
+func (m *Mux) end(cause error) {
+	m.mu.Lock()
+	if m.cause == nil {
+		m.cause = cause
+	}
+	cause = m.cause
+	m.mu.Unlock()
+	m.cancel(cause)
+	for _, s := range m.snapshot() {
+		s.fail(cause)
+	}
+	if l := m.leg.Load(); l != nil {
+		_ = l.Close() // ends the association
+	}
+}
 
-// A Stream is one tunnel; it implements net.Conn.
-type Stream struct{ net.Conn }
+// snapshot returns the streams there are.
+func (m *Mux) snapshot() []*Stream {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	all := make([]*Stream, 0, len(m.streams))
+	for _, s := range m.streams {
+		all = append(all, s)
+	}
+	return all
+}
 
-// CloseWrite ends our direction.
-func (s *Stream) CloseWrite() error { return latchkey.ErrInternal }
+// connected waits for the association.
+func (m *Mux) connected(ctx context.Context) (*sctp.Association, error) {
+	m.start()
+	select {
+	case <-m.ready:
+		return m.assoc.Load(), nil
+	case <-m.ctx.Done():
+		return nil, context.Cause(m.ctx)
+	case <-ctx.Done():
+		return nil, context.Cause(ctx)
+	}
+}
 
-// Reset ends both directions at once.
-func (s *Stream) Reset(code latchkey.Code) {}
+// rtt is the smoothed round trip of the association, 0 while unknown.
+func (m *Mux) rtt() time.Duration {
+	return time.Duration(m.assoc.Load().SRTT() * float64(time.Millisecond))
+}
 
-// A Flow carries datagrams; it implements net.Conn.
-type Flow struct{ net.Conn }
+// inFlight is how many bytes the path takes at once.
+func (m *Mux) inFlight() uint64 { return uint64(m.assoc.Load().CWND()) }
 
-// Reset ends the flow with a reason.
-func (f *Flow) Reset(code latchkey.Code) {}
+// backlog is how many bytes of one stream may wait in the association: what
+// can be in flight and a little, so that what follows on the same stream, a
+// credit or a reset, does not wait long behind it. Many streams share a bound.
+func (m *Mux) backlog() uint64 {
+	m.mu.Lock()
+	live := m.live
+	m.mu.Unlock()
+	share := 4 * uint64(m.cfg.Limits.Credit) / uint64(max(live, 4))
+	return min(m.inFlight()+8*maxSend, max(share, 4*maxSend))
+}
+
+// An idSet is a set of stream ids.
+type idSet []uint64
+
+// add adds id and reports whether it was absent.
+func (s *idSet) add(id uint16) bool {
+	word, bit := int(id/64), uint64(1)<<(id%64)
+	for len(*s) <= word {
+		*s = append(*s, 0)
+	}
+	if (*s)[word]&bit != 0 {
+		return false
+	}
+	(*s)[word] |= bit
+	return true
+}
+
+func (s idSet) has(id uint16) bool {
+	word := int(id / 64)
+	return word < len(s) && s[word]&(1<<(id%64)) != 0
+}
