@@ -18,9 +18,14 @@ var errAnswer = errors.New("the server's answer cannot be forwarded")
 func classify(err error) error {
 	var timeout net.Error
 	switch {
-	case latchkey.CodeOf(err) != latchkey.CodeInternal:
+	case errors.Is(err, latchkey.ErrTargetRefused), errors.Is(err, latchkey.ErrTargetTimeout):
 		return err
-	case errors.Is(err, context.DeadlineExceeded), errors.As(err, &timeout) && timeout.Timeout():
+	case errors.Is(err, latchkey.ErrTooLarge), errors.Is(err, latchkey.ErrProtocol):
+		return fmt.Errorf("%w: %w", errAnswer, err)
+	case errors.Is(err, net.ErrClosed):
+		return fmt.Errorf("%w: %w", latchkey.ErrShutdown, err)
+	case errors.Is(err, context.DeadlineExceeded), errors.Is(err, coap.ErrNoAnswer),
+		errors.As(err, &timeout) && timeout.Timeout():
 		return fmt.Errorf("%w: %w", latchkey.ErrTargetTimeout, err)
 	case errors.Is(err, syscall.ECONNREFUSED):
 		return fmt.Errorf("%w: %w", latchkey.ErrTargetRefused, err)

@@ -3,11 +3,21 @@ package forward
 import (
 	"context"
 	"encoding/binary"
+	"errors"
 	"log/slog"
 	"sync"
+	"time"
 
+	"github.com/latchkey-dev/latchkey"
 	"github.com/latchkey-dev/latchkey/internal/coap"
 )
+
+// defaultMaxAge is how long a state is fresh whose server does not say (RFC
+// 7252 section 5.10.5).
+const defaultMaxAge = time.Minute
+
+// errSilent ends a registration whose server was not heard of in time.
+var errSilent = errors.New("no notification in time")
 
 // feeds joins observers of the same resource, because one endpoint must not
 // register twice for it (RFC 7641 section 3.1) and small servers know few
@@ -156,50 +166,81 @@ func (f *feeds) publish(key string, fd *feed, r *coap.Response) {
 func (f *feeds) run(ctx context.Context, key string, fd *feed, t *target, r *coap.Request) {
 	defer fd.cancel()
 	last, err := f.observe(ctx, key, fd, t, r)
-	if err != nil && ctx.Err() == nil { // nobody ended it
+	switch {
+	case ctx.Err() != nil: // close, or nobody is left to tell
+		last = failure(errClosed())
+	case err != nil:
 		f.cfg.Log.LogAttrs(ctx, slog.LevelWarn, "forwarding failed",
 			slog.String("op", "observe"), slog.String("url", t.judged), slog.Any("err", err))
-	}
-	if err != nil {
 		last = failure(err)
 	}
 	last.Observe = coap.NoObserve
 	f.publish(key, fd, last)
 }
 
-// observe registers and publishes what comes. It returns the last answer,
-// which it has not published, or an error.
+// observe registers and publishes what comes, and registers again when a
+// server was silent for longer than its last state is fresh (RFC 7641 section
+// 3.3.1). It returns the last answer, which it has not published, or an error.
 func (f *feeds) observe(ctx context.Context, key string, fd *feed, t *target, r *coap.Request) (*coap.Response, error) {
-	up, err := f.pool.acquire(ctx, t.address(), len(r.Body) > largeBody)
+	for {
+		last, err := f.register(ctx, key, fd, t, r)
+		if !errors.Is(err, errSilent) {
+			return last, err
+		}
+	}
+}
+
+func (f *feeds) register(ctx context.Context, key string, fd *feed, t *target, r *coap.Request) (last *coap.Response, bad error) {
+	up, err := f.pool.acquire(ctx, t.address(), false)
 	if err != nil {
 		return nil, err
 	}
-	var last *coap.Response
-	var bad error
-	watch, stop := context.WithCancel(ctx)
-	defer stop()
+	watch, stop := context.WithCancelCause(ctx)
+	defer stop(nil)
+	silence := time.AfterFunc(f.cfg.Timeout, func() { stop(errSilent) })
+	defer silence.Stop()
+	heard := false
 	err = up.conn.Observe(watch, r, func(answer *coap.Response) {
+		heard = true
+		silence.Reset(freshFor(answer) + f.cfg.Grace)
 		out, err := fromCoAP(t, answer)
 		switch {
 		case err != nil:
 			bad = err
-			stop()
+			stop(err)
 		case out.Observe < 0:
 			last = out
-		default:
+		case bad == nil:
 			f.publish(key, fd, out)
 		}
 	})
-	f.pool.release(up, t.address(), err)
+	f.pool.release(up, err)
 	switch {
 	case bad != nil:
 		return nil, bad
 	case last != nil:
 		return last, nil
+	case errors.Is(err, errSilent) && heard:
+		return nil, errSilent
+	case errors.Is(err, errSilent):
+		return nil, latchkey.ErrTargetTimeout
 	case err == nil:
 		return nil, errAnswer
 	}
 	return nil, classify(err)
+}
+
+// freshFor returns the Max-Age of a state.
+func freshFor(r *coap.Response) time.Duration {
+	age := defaultMaxAge
+	if v, ok := r.Option(coap.MaxAge); ok && len(v) <= 4 {
+		age = 0
+		for _, b := range v {
+			age = age<<8 | time.Duration(b)
+		}
+		age *= time.Second
+	}
+	return age
 }
 
 // close ends every feed and waits for its goroutine. Subscribers are told.

@@ -15,6 +15,7 @@ import (
 type Config struct {
 	Timeout time.Duration  // of one exchange with a server; 30 s
 	Idle    time.Duration  // after which a connection nobody uses is closed; 60 s
+	Grace   time.Duration  // that a notification may be late before its server is asked again; 10 s
 	MaxBody int            // bytes of one body in either direction; 1 MiB
 	RootCAs *x509.CertPool // that https servers are checked against; nil: the system's
 	Log     *slog.Logger   // nil: slog.Default()
@@ -36,6 +37,9 @@ func New(cfg Config) *Forwarder {
 	}
 	if cfg.Idle <= 0 {
 		cfg.Idle = time.Minute
+	}
+	if cfg.Grace <= 0 {
+		cfg.Grace = 10 * time.Second
 	}
 	if cfg.MaxBody <= 0 {
 		cfg.MaxBody = 1 << 20
@@ -105,10 +109,6 @@ func (f *Forwarder) Subscribe(ctx context.Context, via *Route, judged string, r 
 	notify(answer)
 	return nil
 }
-
-// Tick drives the CoAP connections and closes idle ones. The program's shared
-// ticker calls it about ten times a second.
-func (f *Forwarder) Tick(now time.Time) { f.coap.tick(now) }
 
 // Close ends everything under way and waits for every goroutine. Requests
 // after Close fail.

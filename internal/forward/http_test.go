@@ -3,6 +3,7 @@ package forward
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"log"
@@ -128,12 +129,26 @@ func TestHTTPStatus(t *testing.T) {
 		want   coap.Code
 	}
 	rows := []row{
-		{coap.GET, 200, coap.Content}, {coap.FETCH, 200, coap.Content}, {coap.GET, 204, coap.Content},
-		{coap.GET, 201, coap.BadGateway}, {coap.GET, 206, coap.BadGateway}, {coap.GET, 304, coap.BadGateway},
-		{coap.POST, 200, coap.Changed}, {coap.POST, 201, coap.Created}, {coap.POST, 202, coap.Changed}, {coap.POST, 204, coap.Changed},
-		{coap.PUT, 200, coap.Changed}, {coap.PUT, 201, coap.Created}, {coap.PATCH, 204, coap.Changed}, {coap.IPATCH, 200, coap.Changed},
-		{coap.DELETE, 200, coap.Deleted}, {coap.DELETE, 204, coap.Deleted}, {coap.DELETE, 404, coap.Deleted}, {coap.DELETE, 410, coap.Deleted},
-		{coap.DELETE, 403, coap.Forbidden}, {coap.PUT, 304, coap.BadGateway},
+		{coap.GET, 200, coap.Content},
+		{coap.FETCH, 200, coap.Content},
+		{coap.GET, 204, coap.Content},
+		{coap.GET, 201, coap.BadGateway},
+		{coap.GET, 206, coap.BadGateway},
+		{coap.GET, 304, coap.BadGateway},
+		{coap.POST, 200, coap.Changed},
+		{coap.POST, 201, coap.Created},
+		{coap.POST, 202, coap.Changed},
+		{coap.POST, 204, coap.Changed},
+		{coap.PUT, 200, coap.Changed},
+		{coap.PUT, 201, coap.Created},
+		{coap.PATCH, 204, coap.Changed},
+		{coap.IPATCH, 200, coap.Changed},
+		{coap.DELETE, 200, coap.Deleted},
+		{coap.DELETE, 204, coap.Deleted},
+		{coap.DELETE, 404, coap.Deleted},
+		{coap.DELETE, 410, coap.Deleted},
+		{coap.DELETE, 403, coap.Forbidden},
+		{coap.PUT, 304, coap.BadGateway},
 	}
 	for status, want := range map[int]coap.Code{
 		300: coap.BadGateway, 301: coap.BadGateway, 302: coap.BadGateway, 303: coap.BadGateway, 307: coap.BadGateway, 308: coap.BadGateway,
@@ -415,7 +430,7 @@ func TestSubscribeTowardsHTTPAnswersOnce(t *testing.T) {
 	}
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
-	if err := f.Subscribe(ctx, via, judged, coap.NewRequest(coap.GET), func(*coap.Response) { t.Error("told after the end") }); err != context.Canceled {
+	if err := f.Subscribe(ctx, via, judged, coap.NewRequest(coap.GET), func(*coap.Response) { t.Error("told after the end") }); !errors.Is(err, context.Canceled) {
 		t.Errorf("%v", err)
 	}
 }

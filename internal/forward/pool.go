@@ -23,21 +23,23 @@ const inFlight = 1024
 // A pool keeps endpoints towards CoAP servers. There are at most as many
 // shared ones as the routes name servers.
 type pool struct {
-	cfg Config
+	cfg     Config
+	closing sync.WaitGroup // for endpoints that are being closed
 
 	mu     sync.Mutex // guards what follows
 	closed bool
 	shared map[string]*upstream   // by host:port, for new users
-	all    map[*upstream]struct{} // to be ticked
+	all    map[*upstream]struct{} // that are not being closed
 }
 
 // An upstream is an endpoint on a UDP socket of its own.
 type upstream struct {
-	conn *coap.UDP
+	conn    *coap.UDP
+	address string
 
 	// guarded by pool.mu
 	users int
-	idle  time.Time // since when there is no user
+	idle  *time.Timer // closes the endpoint; nil before it was idle first
 }
 
 func newPool(cfg Config) *pool {
@@ -54,7 +56,7 @@ func (p *pool) do(ctx context.Context, t *target, r *coap.Request) (*coap.Respon
 		return nil, err
 	}
 	answer, err := up.conn.Do(ctx, out)
-	p.release(up, t.address(), err)
+	p.release(up, err)
 	if err != nil {
 		return nil, classify(err)
 	}
@@ -65,8 +67,10 @@ func (p *pool) do(ctx context.Context, t *target, r *coap.Request) (*coap.Respon
 // acquire returns an endpoint towards address for one use. It dials without
 // the lock, since a name may have to be looked up.
 func (p *pool) acquire(ctx context.Context, address string, own bool) (*upstream, error) {
-	if up := p.find(address, own); up != nil {
-		return up, nil
+	if !own {
+		if up := p.find(address); up != nil {
+			return up, nil
+		}
 	}
 	conn, err := coap.DialUDP(ctx, address, coap.Config{MaxBody: p.cfg.MaxBody, InFlight: inFlight, Log: p.cfg.Log})
 	if err != nil {
@@ -78,9 +82,9 @@ func (p *pool) acquire(ctx context.Context, address string, own bool) (*upstream
 		_ = conn.Close()
 		return nil, errClosed()
 	}
-	up := &upstream{conn: conn, users: 1}
+	up := &upstream{conn: conn, address: address, users: 1}
 	p.all[up] = struct{}{}
-	if !own && p.shared[address] == nil {
+	if !own && p.shared[address] == nil { // otherwise it serves this one use
 		p.shared[address] = up
 	}
 	p.mu.Unlock()
@@ -89,67 +93,71 @@ func (p *pool) acquire(ctx context.Context, address string, own bool) (*upstream
 
 func errClosed() error { return errors.Join(latchkey.ErrShutdown, net.ErrClosed) }
 
-func (p *pool) find(address string, own bool) *upstream {
+func (p *pool) find(address string) *upstream {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	up := p.shared[address]
-	if own || up == nil {
+	if up == nil {
 		return nil
 	}
 	up.users++
+	if up.idle != nil {
+		up.idle.Stop()
+	}
 	return up
 }
 
 // release ends one use. After a failure the next request gets a new endpoint,
 // with a new look-up of the server's name.
-func (p *pool) release(up *upstream, address string, err error) {
+func (p *pool) release(up *upstream, err error) {
 	p.mu.Lock()
+	defer p.mu.Unlock()
 	up.users--
-	up.idle = time.Now()
-	if err != nil && p.shared[address] == up {
-		delete(p.shared, address)
+	if err != nil && p.shared[up.address] == up {
+		delete(p.shared, up.address)
 	}
-	drop := up.users == 0 && p.shared[address] != up
-	if drop {
-		delete(p.all, up)
-	}
-	p.mu.Unlock()
-	if drop {
-		_ = up.conn.Close()
+	switch {
+	case up.users > 0:
+	case p.shared[up.address] != up:
+		p.dropLocked(up)
+	case up.idle == nil:
+		up.idle = time.AfterFunc(p.cfg.Idle, func() { p.expire(up) })
+	default:
+		up.idle.Reset(p.cfg.Idle)
 	}
 }
 
-// tick drives retransmissions and closes endpoints that were idle too long.
-func (p *pool) tick(now time.Time) {
-	var live, idle []*upstream
+// expire closes an endpoint that is still idle.
+func (p *pool) expire(up *upstream) {
 	p.mu.Lock()
-	for address, up := range p.shared {
-		if up.users == 0 && now.Sub(up.idle) >= p.cfg.Idle {
-			delete(p.shared, address)
-			delete(p.all, up)
-			idle = append(idle, up)
-		}
+	defer p.mu.Unlock()
+	if up.users == 0 {
+		p.dropLocked(up)
 	}
-	for up := range p.all {
-		live = append(live, up)
+}
+
+// dropLocked closes an endpoint, without waiting for it, unless that is done.
+func (p *pool) dropLocked(up *upstream) {
+	if _, ok := p.all[up]; !ok {
+		return
 	}
-	p.mu.Unlock()
-	for _, up := range live {
-		up.conn.Tick(now)
+	delete(p.all, up)
+	if p.shared[up.address] == up {
+		delete(p.shared, up.address)
 	}
-	for _, up := range idle {
-		_ = up.conn.Close()
+	if up.idle != nil {
+		up.idle.Stop()
 	}
+	p.closing.Go(func() { _ = up.conn.Close() }) // ends with the endpoint's goroutines
 }
 
 // close ends every endpoint and with it every request under way.
 func (p *pool) close() {
 	p.mu.Lock()
 	p.closed = true
-	all := p.all
-	p.shared, p.all = map[string]*upstream{}, map[*upstream]struct{}{}
-	p.mu.Unlock()
-	for up := range all {
-		_ = up.conn.Close()
+	for up := range p.all {
+		p.dropLocked(up)
 	}
+	p.mu.Unlock()
+	p.closing.Wait()
 }

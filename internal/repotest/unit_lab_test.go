@@ -1,0 +1,30 @@
+//go:build lab
+
+package repotest
+
+import (
+	"os/exec"
+	"regexp"
+	"strconv"
+	"testing"
+)
+
+// maxExposure is what systemd-analyze may say of the unit file: 0 is a service
+// that can do nothing, 10 one that runs as root without any wall.
+const maxExposure = 1.5
+
+func TestUnitFileIsHardened(t *testing.T) {
+	out, err := exec.Command("systemd-analyze", "security", "--no-pager", "--offline=true",
+		root+"/docs/systemd/latchkeyd.service").CombinedOutput()
+	if err != nil {
+		t.Fatalf("%v\n%s", err, out)
+	}
+	m := regexp.MustCompile(`Overall exposure level for latchkeyd\.service: ([\d.]+)`).FindSubmatch(out)
+	if m == nil {
+		t.Fatalf("no exposure level in the answer:\n%s", out)
+	}
+	level, err := strconv.ParseFloat(string(m[1]), 64)
+	if err != nil || level > maxExposure {
+		t.Errorf("exposure %s, at most %v\n%s", m[1], maxExposure, out)
+	}
+}
