@@ -121,7 +121,7 @@ func (s *statement) matchesAction(a Action) bool {
 
 func (s *statement) matchesResource(segments []string, r *Request, unsure bool) bool {
 	for _, p := range s.resources {
-		if p.matches(segments, r, unsure) {
+		if p.mayMatch(segments) && p.matches(segments, r, unsure) {
 			return true
 		}
 	}

@@ -65,7 +65,7 @@ type Policy struct {
 type statement struct {
 	effect     Effect
 	actions    []actionPattern
-	resources  []resourcePattern
+	resources  []*resourcePattern
 	conditions []condition
 }
 

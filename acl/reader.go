@@ -70,7 +70,7 @@ func (r *reader) token() (json.Token, int, error) {
 	case err == nil:
 		return t, start, nil
 	case errors.As(err, &syntax):
-		return nil, start, r.at(max(int(syntax.Offset)-1, 0), err)
+		return nil, start, r.at(max(int(syntax.Offset)-1, start), err)
 	case errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF):
 		return nil, start, r.at(len(r.data), mistake("the text ends too early"))
 	}

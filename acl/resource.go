@@ -1,41 +1,52 @@
 package acl
 
-import "strings"
+import (
+	"slices"
+	"strings"
+)
 
 // A resourcePattern is compiled from text like "/light/*/state". It is compared
 // segment by segment, a segment being what lies between two slashes.
-type resourcePattern []segment
+type resourcePattern struct {
+	segments []segment
+	// Most patterns are told apart by their first plain text: resources need
+	// firstText as the segment with index first, unless first is -1.
+	first     int
+	firstText string
+}
 
 // A segment matches one segment of a resource, or any number of them.
 type segment struct {
-	wildcard wildcard
-	text     template // when wildcard is exactly
+	kind segmentKind
+	text string   // when kind is exactly
+	with template // when kind is variable
 }
 
-type wildcard uint8
+type segmentKind uint8
 
 const (
-	exactly     wildcard = iota // this text
-	oneSegment                  // *: one segment that is not empty
-	anySegments                 // **: any segments, or none
+	exactly     segmentKind = iota // this text
+	variable                       // text with variables in it
+	oneSegment                     // *: one segment that is not empty
+	anySegments                    // **: any segments, or none
 )
 
 // compileResource reads a pattern.
-func compileResource(s string) (resourcePattern, error) {
+func compileResource(s string) (*resourcePattern, error) {
 	if err := checkText(s); err != nil {
 		return nil, err
 	}
 	// A device id is two segments. Both halves keep the rules of DeviceID, so
 	// this is the one value that may span a slash.
 	texts := strings.Split(strings.ReplaceAll(s, "${device.id}", "${device.product}/${device.unit}"), "/")
-	var p resourcePattern
+	p := &resourcePattern{first: -1}
 	for i, text := range texts {
 		switch {
 		case text == "**":
-			p = append(p, segment{wildcard: anySegments})
+			p.add(segment{kind: anySegments})
 			continue
 		case text == "*":
-			p = append(p, segment{wildcard: oneSegment})
+			p.add(segment{kind: oneSegment})
 			continue
 		case strings.Contains(text, "*"):
 			return nil, mistake("resource pattern %q: * and ** stand for whole segments", s)
@@ -48,9 +59,26 @@ func compileResource(s string) (resourcePattern, error) {
 		if err != nil {
 			return nil, err
 		}
-		p = append(p, segment{text: t})
+		kind := variable
+		if len(t) == 0 || len(t) == 1 && t[0].attr == literal {
+			kind = exactly
+		}
+		p.add(segment{kind: kind, text: text, with: t})
 	}
 	return p, nil
+}
+
+func (p *resourcePattern) add(s segment) {
+	moves := slices.ContainsFunc(p.segments, func(s segment) bool { return s.kind == anySegments })
+	if s.kind == exactly && s.text != "" && !moves && p.first < 0 {
+		p.first, p.firstText = len(p.segments), s.text
+	}
+	p.segments = append(p.segments, s)
+}
+
+// mayMatch is a quick look that rules out most patterns.
+func (p *resourcePattern) mayMatch(segments []string) bool {
+	return p.first < 0 || p.first < len(segments) && segments[p.first] == p.firstText
 }
 
 // matches reports whether the segments of a resource fit the pattern. A segment
@@ -58,16 +86,16 @@ func compileResource(s string) (resourcePattern, error) {
 //
 // After a ** the earliest fit of what follows is tried first, and only the last
 // ** is ever reconsidered, which is enough and keeps the work below
-// len(p)*len(segments).
-func (p resourcePattern) matches(segments []string, r *Request, unsure bool) bool {
+// len(p.segments)*len(segments).
+func (p *resourcePattern) matches(segments []string, r *Request, unsure bool) bool {
 	i, j := 0, 0
 	star, next := -1, 0 // the last ** seen, and the segment up to which it reaches
 	for j < len(segments) {
 		switch {
-		case i < len(p) && p[i].wildcard == anySegments:
+		case i < len(p.segments) && p.segments[i].kind == anySegments:
 			star, next = i, j
 			i++
-		case i < len(p) && p[i].matches(segments[j], r, unsure):
+		case i < len(p.segments) && p.segments[i].matches(segments[j], r, unsure):
 			i++
 			j++
 		case star >= 0:
@@ -77,17 +105,22 @@ func (p resourcePattern) matches(segments []string, r *Request, unsure bool) boo
 			return false
 		}
 	}
-	for i < len(p) && p[i].wildcard == anySegments {
+	for i < len(p.segments) && p.segments[i].kind == anySegments {
 		i++
 	}
-	return i == len(p)
+	return i == len(p.segments)
 }
 
-func (s segment) matches(text string, r *Request, unsure bool) bool {
-	if s.wildcard == oneSegment {
+func (s *segment) matches(text string, r *Request, unsure bool) bool {
+	switch s.kind {
+	case exactly:
+		return text == s.text
+	case oneSegment:
 		return text != ""
+	case anySegments:
+		return true
 	}
-	equal, known := s.text.equals(text, r, true)
+	equal, known := s.with.equals(text, r, true)
 	if !known {
 		return unsure
 	}
