@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -120,10 +121,14 @@ func (s *server) all() []*peer {
 	return peers
 }
 
+// endSessions says goodbye to everybody at once: a peer that does not answer
+// must not make the others wait.
 func (s *server) endSessions(cause error) {
+	var work sync.WaitGroup
 	for _, p := range s.all() {
-		p.sess.Close(cause)
+		work.Go(func() { p.sess.Close(cause) })
 	}
+	work.Wait()
 }
 
 // subject looks up who owns the peer's key now.

@@ -2,9 +2,7 @@ package device
 
 import (
 	"context"
-	"fmt"
 	"log/slog"
-	"slices"
 	"sync/atomic"
 
 	"github.com/latchkey-dev/latchkey/acl"
@@ -16,13 +14,13 @@ import (
 // A routeTable is the routes of the present configuration and the connections
 // to their upstream servers.
 type routeTable struct {
-	routes    atomic.Pointer[[]*forward.Route]
+	routes    atomic.Pointer[forward.Table]
 	forwarder *forward.Forwarder
 }
 
 func newRouteTable(l Limits, log *slog.Logger) *routeTable {
 	t := &routeTable{forwarder: forward.New(forward.Config{MaxBody: l.Body, Log: log})}
-	t.routes.Store(new([]*forward.Route))
+	t.routes.Store(new(forward.Table))
 	return t
 }
 
@@ -33,15 +31,13 @@ func (t *routeTable) set(list []Route) error {
 		if err != nil {
 			return err
 		}
-		if slices.ContainsFunc(routes, func(o *forward.Route) bool { return o.Pattern() == r.Pattern() }) {
-			return fmt.Errorf("route %q stands there twice", one.Path)
-		}
 		routes = append(routes, r)
 	}
-	// The longest pattern is the most specific: patterns are a literal prefix,
-	// and "**" only ends one.
-	slices.SortStableFunc(routes, func(a, b *forward.Route) int { return len(b.Pattern()) - len(a.Pattern()) })
-	t.routes.Store(&routes)
+	table, err := forward.NewTable(routes...)
+	if err != nil {
+		return err
+	}
+	t.routes.Store(table)
 	return nil
 }
 
@@ -50,23 +46,21 @@ func (t *routeTable) close() { t.forwarder.Close() }
 // route finds the route that takes a request. What the door judges is the
 // exact URL that will be asked for.
 func (p *peer) route(r *coap.Request) (operation, bool, error) {
-	for _, via := range *p.srv.routes.routes.Load() {
-		if !via.Matches(r.Path) {
-			continue
-		}
-		judged, err := via.Resolve(r.Path, r.Query)
-		if err != nil {
-			return operation{}, true, err
-		}
-		action := coapAction("route", r.Code)
-		if r.Observation != nil {
-			action = acl.RouteObserve
-		}
-		return operation{action, judged, func(ctx context.Context, pass gate.Pass, r *coap.Request) *coap.Response {
-			return p.forward(ctx, via, pass, action, r)
-		}}, true, nil
+	via := p.srv.routes.routes.Load().Match(r.Path)
+	if via == nil {
+		return operation{}, false, nil
 	}
-	return operation{}, false, nil
+	judged, err := via.Resolve(r.Path, r.Query)
+	if err != nil {
+		return operation{}, true, err
+	}
+	action := coapAction("route", r.Code)
+	if r.Observation != nil {
+		action = acl.RouteObserve
+	}
+	return operation{action, judged, func(ctx context.Context, pass gate.Pass, r *coap.Request) *coap.Response {
+		return p.forward(ctx, via, pass, action, r)
+	}}, true, nil
 }
 
 // forward asks the upstream server for just what the pass was made for.

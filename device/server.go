@@ -149,7 +149,7 @@ func (s *server) serve(ctx context.Context) error {
 	readCtx, stopReading := context.WithCancel(context.WithoutCancel(ctx))
 	defer stopReading()
 	go func() { reading <- s.sock.Serve(readCtx, s.dtls.Deliver) }() // ends with readCtx
-	work.Go(func() { s.sessions.Run(readCtx, s.routes.forwarder.Tick) })
+	work.Go(func() { s.sessions.Run(readCtx) })
 	work.Go(func() { s.watchAccess(ctx) })
 	work.Go(func() { s.announceUntil(ctx) })
 	if s.dev.Ready != nil {

@@ -41,8 +41,8 @@ func (t *Set) All() []*Session {
 	return slices.Collect(maps.Keys(t.sessions))
 }
 
-// Run ticks the sessions, and whoever else wants to be, until ctx ends.
-func (t *Set) Run(ctx context.Context, others ...func(time.Time)) {
+// Run ticks the sessions until ctx ends.
+func (t *Set) Run(ctx context.Context) {
 	ticker := time.NewTicker(tickEvery)
 	defer ticker.Stop()
 	for {
@@ -52,9 +52,6 @@ func (t *Set) Run(ctx context.Context, others ...func(time.Time)) {
 		case now := <-ticker.C:
 			for _, s := range t.All() {
 				s.tick(now)
-			}
-			for _, tick := range others {
-				tick(now)
 			}
 		}
 	}

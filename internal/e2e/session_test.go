@@ -1,0 +1,213 @@
+package e2e
+
+import (
+	"bytes"
+	"crypto/rand"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"path/filepath"
+	"testing"
+
+	"github.com/latchkey-dev/latchkey"
+	"github.com/latchkey-dev/latchkey/client"
+	"github.com/latchkey-dev/latchkey/device"
+	"github.com/latchkey-dev/latchkey/pairing"
+)
+
+func TestPairAndGet(t *testing.T) {
+	td, c, conn := owned(t, &device.Device{Name: "Kitchen"})
+	r, err := conn.Get(deadline(t), "/device/info")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var info struct {
+		Name        string
+		Fingerprint latchkey.Fingerprint
+	}
+	if err := json.Unmarshal(r.Body, &info); err != nil || info.Name != "Kitchen" || info.Fingerprint != td.info.Fingerprint {
+		t.Errorf("info %s: %v", r.Body, err)
+	}
+	if _, err := conn.Ping(deadline(t)); err != nil {
+		t.Error(err)
+	}
+	again, err := c.Pair(deadline(t), td.info.PairingURL, client.PairOptions{Alias: "home", User: "somebody"})
+	if err != nil || !again.Already || again.User != "owner" || again.Role != "admin" {
+		t.Errorf("pairing again: %+v, %v", again, err)
+	}
+	if td.PairingModes() != 0 {
+		t.Error("local-initial is still open after its one success")
+	}
+}
+
+func TestStrangerIsRefusedInTheHandshake(t *testing.T) {
+	td, _, _ := owned(t, &device.Device{})
+	_, err := newClient(t).Pair(deadline(t), td.info.PairingURL, client.PairOptions{Alias: "home"})
+	if !errors.Is(err, latchkey.ErrHandshakeRefused) {
+		t.Errorf("got %v, want a refusal in the handshake", err)
+	}
+}
+
+func TestUnpairedMayOnlyPair(t *testing.T) {
+	td := serve(t, &device.Device{Pairing: pairing.LocalInitial, Services: []device.Service{{ID: "ssh", Target: "tcp://127.0.0.1:1"}}})
+	c := newClient(t)
+	known, err := c.OpenKnown()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := known.Add(client.Device{Alias: "home", ID: td.info.ID, Key: td.info.Fingerprint, Addrs: td.info.PairingURL.Addrs}); err != nil {
+		t.Fatal(err)
+	}
+	conn := dial(t, c)
+	for _, path := range []string{"/device/info", "/services", "/me", "/.well-known/core", "/nothing", "/"} {
+		if _, err := conn.Get(deadline(t), path); !errors.Is(err, latchkey.ErrUnpaired) {
+			t.Errorf("GET %s: %v, want %v", path, err, latchkey.ErrUnpaired)
+		}
+	}
+	for _, service := range []string{"ssh", "nothing"} {
+		if _, err := conn.Tunnel(deadline(t), service); !errors.Is(err, latchkey.ErrUnpaired) {
+			t.Errorf("tunnel %s: %v, want %v", service, err, latchkey.ErrUnpaired)
+		}
+	}
+}
+
+func TestTunnelTCPAndUnix(t *testing.T) {
+	tcp := echo(t, "tcp", "127.0.0.1:0")
+	path := filepath.Join(t.TempDir(), "echo.sock")
+	echo(t, "unix", path)
+	_, _, conn := owned(t, &device.Device{Services: []device.Service{
+		{ID: "tcp", Target: "tcp://" + tcp.Addr().String()}, {ID: "unix", Target: "unix://" + path},
+	}})
+	data := make([]byte, 3<<20)
+	_, _ = rand.Read(data)
+	for _, service := range []string{"tcp", "unix"} {
+		tun, err := conn.Tunnel(deadline(t), service)
+		if err != nil {
+			t.Fatal(err)
+		}
+		go func() {
+			_, _ = tun.Write(data)
+			_ = tun.(interface{ CloseWrite() error }).CloseWrite()
+		}()
+		got, err := io.ReadAll(tun)
+		if err != nil || !bytes.Equal(got, data) {
+			t.Errorf("%s: %d bytes back of %d: %v", service, len(got), len(data), err)
+		}
+		tun.Close()
+	}
+}
+
+func TestTunnelUDP(t *testing.T) {
+	pc, err := net.ListenPacket("udp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		buf := make([]byte, 2000)
+		for {
+			n, from, err := pc.ReadFrom(buf)
+			if err != nil {
+				return
+			}
+			_, _ = pc.WriteTo(append([]byte("re:"), buf[:n]...), from)
+		}
+	}()
+	t.Cleanup(func() { pc.Close(); <-done })
+	_, _, conn := owned(t, &device.Device{Services: []device.Service{{ID: "dns", Target: "udp://" + pc.LocalAddr().String()}}})
+	flow, err := conn.TunnelUDP(deadline(t), "dns")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer flow.Close()
+	buf := make([]byte, 2000)
+	for i := range 10 {
+		ask := fmt.Sprintf("question %d", i)
+		if _, err := flow.Write([]byte(ask)); err != nil {
+			t.Fatal(err)
+		}
+		n, err := flow.Read(buf)
+		if err != nil || string(buf[:n]) != "re:"+ask {
+			t.Fatalf("got %q, %v", buf[:n], err)
+		}
+	}
+	if _, err := conn.Tunnel(deadline(t), "dns"); !errors.Is(err, latchkey.ErrProtocol) {
+		t.Errorf("stream to a udp service: %v", err)
+	}
+}
+
+func TestRefusalsSayWhy(t *testing.T) {
+	dead, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	dead.Close() // nobody listens there now
+	store := newStore(t)
+	td := serve(t, &device.Device{
+		Identity: newIdentity(t), Access: store,
+		Services: []device.Service{{ID: "dead", Target: "tcp://" + dead.Addr().String()}, {ID: "gone", Target: "unix:///nonexistent/x"}},
+	})
+	user := dial(t, admit(t, td, store, "ursula", "user"))
+	guest := dial(t, admit(t, td, store, "gustav", "guest"))
+	for _, c := range []struct {
+		conn    *client.Conn
+		service string
+		want    error
+	}{
+		{user, "dead", latchkey.ErrTargetRefused},
+		{user, "gone", latchkey.ErrTargetUnreachable},
+		{user, "nothing", latchkey.ErrNotFound},
+		{guest, "dead", latchkey.ErrForbidden},
+		{guest, "nothing", latchkey.ErrForbidden}, // does not learn that it is not there
+	} {
+		if _, err := c.conn.Tunnel(deadline(t), c.service); !errors.Is(err, c.want) {
+			t.Errorf("%s: %v, want %v", c.service, err, c.want)
+		}
+	}
+	for _, c := range []struct {
+		conn *client.Conn
+		path string
+		want error
+	}{
+		{user, "/nothing", latchkey.ErrNotFound},
+		{guest, "/nothing", latchkey.ErrForbidden},
+		{guest, "/device/info", nil},
+		{guest, "/services", nil},
+		{guest, "/me", nil},
+	} {
+		if _, err := c.conn.Get(deadline(t), c.path); !errors.Is(err, c.want) {
+			t.Errorf("GET %s: %v, want %v", c.path, err, c.want)
+		}
+	}
+	services, err := guest.Services(deadline(t))
+	if err != nil || len(services) != 2 || services[0] != (client.Service{ID: "dead", Type: "tcp"}) {
+		t.Errorf("services of a guest: %v, %v", services, err)
+	}
+}
+
+func TestChangedKeyIsLoud(t *testing.T) {
+	td, c, conn := owned(t, &device.Device{})
+	conn.Close()
+	if err := td.stop(); err != nil {
+		t.Fatal(err)
+	}
+	impostor := serve(t, &device.Device{Addr: td.info.Addrs[0].String(), Pairing: pairing.LocalInitial})
+	_, err := c.Dial(deadline(t), "home")
+	var changed *latchkey.IdentityError
+	if !errors.As(err, &changed) || changed.Got != impostor.info.Fingerprint || changed.Want[0] != td.info.Fingerprint {
+		t.Fatalf("got %v, want both keys named", err)
+	}
+	if !errors.Is(err, latchkey.ErrIdentityChanged) {
+		t.Errorf("%v does not match ErrIdentityChanged", err)
+	}
+	known, err := c.OpenKnown()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if dev, err := known.Lookup("home"); err != nil || dev.Key != td.info.Fingerprint {
+		t.Errorf("the file was changed: %v, %v", dev.Key, err)
+	}
+}
