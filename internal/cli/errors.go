@@ -59,3 +59,11 @@ func (a *App) next(err error) string {
 	}
 	return ""
 }
+
+// Note writes a trouble that does not end the program to stderr.
+func (a *App) Note(about string, err error) {
+	if about != "" {
+		about += ": "
+	}
+	fmt.Fprintf(a.Err, "%s: %s%s\n", a.Name, about, cause(err))
+}

@@ -1,0 +1,155 @@
+package daemon
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"github.com/latchkey-dev/latchkey"
+	"github.com/latchkey-dev/latchkey/acl"
+	"github.com/latchkey-dev/latchkey/pairing"
+)
+
+// A PairingStatus says how a stranger could pair.
+type PairingStatus struct {
+	Open       []string `json:"open"`       // now or, when no daemon runs, as soon as one does
+	Configured []string `json:"configured"` // by latchkeyd.yaml
+}
+
+type pairingMode struct {
+	Mode pairing.Modes `json:"mode"`
+	For  string        `json:"for,omitempty"` // "": until closed or used up
+}
+
+type pairingURL struct {
+	URL string `json:"url"`
+}
+
+// PairingURL returns what a client needs to pair, with the secrets that are
+// part of it.
+func (c *Control) PairingURL(ctx context.Context) (string, error) {
+	out, err := run[pairingURL](ctx, c, opPairingURL, none{})
+	return out.URL, err
+}
+
+// PairingStatus tells which modes are open.
+func (c *Control) PairingStatus(ctx context.Context) (PairingStatus, error) {
+	return run[PairingStatus](ctx, c, opPairingStatus, none{})
+}
+
+// OpenPairing opens a mode of the running daemon, until it is closed or used up
+// or, with a length above zero, for that long at most.
+func (c *Control) OpenPairing(ctx context.Context, m pairing.Modes, length time.Duration) (PairingStatus, error) {
+	in := pairingMode{Mode: m}
+	if length > 0 {
+		in.For = length.String()
+	}
+	return run[PairingStatus](ctx, c, opPairingOpen, in)
+}
+
+// ClosePairing closes a mode of the running daemon.
+func (c *Control) ClosePairing(ctx context.Context, m pairing.Modes) (PairingStatus, error) {
+	return run[PairingStatus](ctx, c, opPairingClose, pairingMode{Mode: m})
+}
+
+// modes returns the pairing modes that are open.
+func (a *admin) modes() (pairing.Modes, error) {
+	if a.dev != nil {
+		return a.dev.PairingModes(), nil
+	}
+	return pairing.NewHost(a.access, a.config().Pairing).Modes(time.Now()), nil
+}
+
+func (a *admin) pairingStatus(context.Context, none) (PairingStatus, error) {
+	modes, err := a.modes()
+	return PairingStatus{Open: modes.Names(), Configured: a.config().Pairing.Names()}, err
+}
+
+// errStopped refuses what only has a meaning while a daemon runs.
+func errStopped() error {
+	return fail(nil, "start the daemon, or list the mode under pairing in "+ConfigFile,
+		"no daemon runs on this directory, and pairing modes are opened and closed while one does")
+}
+
+func (a *admin) openPairing(ctx context.Context, in pairingMode) (PairingStatus, error) {
+	if a.dev == nil {
+		return PairingStatus{}, errStopped()
+	}
+	var length time.Duration
+	if in.For != "" {
+		var err error
+		if length, err = time.ParseDuration(in.For); err != nil || length <= 0 {
+			return PairingStatus{}, errors.New("the length of time is not a duration above zero")
+		}
+	}
+	if err := a.dev.OpenPairing(in.Mode, length); err != nil {
+		if errors.Is(err, latchkey.ErrConflict) {
+			err = fail(err, "latchkeyd user add NAME --key FINGERPRINT --role admin", "%v", err)
+		}
+		return PairingStatus{}, err
+	}
+	a.log.Info("pairing opened", "mode", in.Mode.String(), "for", in.For)
+	return a.pairingStatus(ctx, none{})
+}
+
+func (a *admin) closePairing(ctx context.Context, in pairingMode) (PairingStatus, error) {
+	if a.dev == nil {
+		return PairingStatus{}, errStopped()
+	}
+	if err := a.dev.ClosePairing(in.Mode); err != nil {
+		return PairingStatus{}, err
+	}
+	a.log.Info("pairing closed", "mode", in.Mode.String())
+	return a.pairingStatus(ctx, none{})
+}
+
+func (a *admin) pairingURL(context.Context, none) (pairingURL, error) {
+	if a.dev == nil {
+		return pairingURL{a.configuredURL().Reveal()}, nil
+	}
+	live, err := a.dev.Status()
+	if err != nil {
+		return pairingURL{}, err
+	}
+	return pairingURL{live.PairingURL.Reveal()}, nil
+}
+
+// configuredURL is the pairing URL of a daemon that does not run yet.
+func (a *admin) configuredURL() *latchkey.PairingURL {
+	return &latchkey.PairingURL{ID: a.id(), Key: a.key, Addrs: configuredAddrs(a.config().Listen)}
+}
+
+// initialSetting is where package pairing keeps that local-initial was used up.
+const initialSetting = "pairing.local-initial"
+
+// A Reset says what a reset took away.
+type Reset struct {
+	Users int `json:"users"`
+	Keys  int `json:"keys"`
+}
+
+// Reset removes all users and keys; the device's own key stays. The pairing
+// modes of the configuration open again.
+func (c *Control) Reset(ctx context.Context) (Reset, error) {
+	return run[Reset](ctx, c, opReset, none{})
+}
+
+func (a *admin) reset(context.Context, none) (out Reset, err error) {
+	err = a.update(true, func(tx *acl.Tx) error {
+		out.Users, out.Keys = count(tx)
+		for _, u := range tx.Users() {
+			if err := tx.RemoveUser(u.Name); err != nil {
+				return err
+			}
+		}
+		return tx.RemoveSetting(initialSetting)
+	})
+	if err != nil {
+		return Reset{}, err
+	}
+	a.log.Warn("all users and keys were removed", "users", out.Users, "keys", out.Keys)
+	if modes := a.config().Pairing; a.dev != nil && modes != 0 {
+		err = a.dev.OpenPairing(modes, 0)
+	}
+	return out, err
+}

@@ -1,0 +1,72 @@
+package daemon
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"github.com/latchkey-dev/latchkey"
+)
+
+// reloads answers every request to reload until ctx ends.
+func (d *daemon) reloads(ctx context.Context) {
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-d.Reload:
+			d.systemd.reloading()
+			if err := d.reload(); err != nil {
+				d.Log.Error("reload: nothing was changed", "err", err)
+			} else {
+				d.Log.Info("reloaded")
+			}
+			d.systemd.reloaded()
+		}
+	}
+}
+
+// reload makes the configuration on disk the present one. One that does not
+// pass every check changes nothing. Sessions go on.
+func (d *daemon) reload() error {
+	next, err := LoadConfig(d.Dir)
+	if err != nil {
+		return err
+	}
+	old := d.config.Load()
+	if err := d.apply(old, next); err != nil {
+		// What was changed before the step that failed is set back.
+		return errors.Join(err, d.apply(next, old))
+	}
+	d.adopt(next)
+	if next.ID != old.ID || next.Listen != old.Listen || next.Discovery != old.Discovery || next.Limits != old.Limits {
+		d.Log.Warn("product, device, listen, discovery and limits change at the next start")
+	}
+	return nil
+}
+
+func (d *daemon) apply(old, next *Config) error {
+	if err := d.dev.SetServices(next.Services); err != nil {
+		return fmt.Errorf("services: %w", err)
+	}
+	if err := d.dev.SetRoutes(next.Routes); err != nil {
+		return fmt.Errorf("routes: %w", err)
+	}
+	if err := d.dev.SetName(next.Name); err != nil {
+		return fmt.Errorf("name: %w", err)
+	}
+	if closed := old.Pairing &^ next.Pairing; closed != 0 {
+		if err := d.dev.ClosePairing(closed); err != nil {
+			return fmt.Errorf("pairing: %w", err)
+		}
+	}
+	if opened := next.Pairing &^ old.Pairing; opened != 0 {
+		err := d.dev.OpenPairing(opened, 0)
+		if errors.Is(err, latchkey.ErrConflict) {
+			d.Log.Warn("pairing stays closed", "mode", opened.String(), "err", err)
+		} else if err != nil {
+			return fmt.Errorf("pairing: %w", err)
+		}
+	}
+	return nil
+}

@@ -1,0 +1,108 @@
+package daemon
+
+import (
+	"context"
+	"net/netip"
+	"os"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/latchkey-dev/latchkey"
+	"github.com/latchkey-dev/latchkey/acl"
+	"github.com/latchkey-dev/latchkey/device"
+)
+
+// A Status is what a directory holds and what the daemon on it does.
+type Status struct {
+	Running     bool                   `json:"running"`
+	PID         int                    `json:"pid,omitempty"`
+	Since       time.Time              `json:"since,omitzero"`
+	ID          latchkey.DeviceID      `json:"id"`
+	Name        string                 `json:"name"`
+	Fingerprint latchkey.Fingerprint   `json:"fingerprint"`
+	Listen      string                 `json:"listen"`
+	Pairing     []string               `json:"pairing"` // modes that are open, or would be if the daemon ran
+	Users       int                    `json:"users"`
+	Keys        int                    `json:"keys"`
+	Services    []device.Service       `json:"services"`
+	Sessions    []device.SessionStatus `json:"sessions"`
+}
+
+// Status tells what the daemon does.
+func (c *Control) Status(ctx context.Context) (Status, error) {
+	return run[Status](ctx, c, opStatus, none{})
+}
+
+// Services lists the services.
+func (c *Control) Services(ctx context.Context) ([]device.Service, error) {
+	return run[[]device.Service](ctx, c, opServices, none{})
+}
+
+func (a *admin) status(context.Context, none) (Status, error) {
+	config := a.config()
+	st := Status{
+		ID: a.id(), Name: config.Name, Fingerprint: a.key, Listen: config.Listen,
+		Services: nonNil(config.Services), Sessions: []device.SessionStatus{},
+	}
+	modes, err := a.modes()
+	if err != nil {
+		return st, err
+	}
+	st.Pairing = modes.Names()
+	if a.dev != nil {
+		live, err := a.dev.Status()
+		if err != nil {
+			return st, err
+		}
+		st.Running, st.PID, st.Since = true, os.Getpid(), live.Since
+		st.Listen = listenText(live.Addrs)
+		st.Services, st.Sessions = live.Services, live.Sessions
+	}
+	err = a.access.View(func(tx *acl.Tx) error {
+		st.Users, st.Keys = count(tx)
+		return nil
+	})
+	return st, err
+}
+
+// count returns how many users and keys there are.
+func count(tx *acl.Tx) (users, keys int) {
+	for _, u := range tx.Users() {
+		users++
+		keys += len(tx.Keys(u.Name))
+	}
+	return users, keys
+}
+
+func (a *admin) services(context.Context, none) ([]device.Service, error) {
+	if a.dev == nil {
+		return nonNil(a.config().Services), nil
+	}
+	live, err := a.dev.Status()
+	return live.Services, err
+}
+
+// listenText is :PORT for the wildcards of one port, otherwise the addresses.
+func listenText(addrs []netip.AddrPort) string {
+	var texts []string
+	for _, addr := range addrs {
+		text := addr.String()
+		if addr.Addr().IsUnspecified() {
+			text = text[strings.LastIndexByte(text, ':'):]
+		}
+		if !slices.Contains(texts, text) {
+			texts = append(texts, text)
+		}
+	}
+	return join(texts)
+}
+
+func join(list []string) string { return strings.Join(list, ", ") }
+
+func nonNil[T any](list []T) []T {
+	if list == nil {
+		return []T{}
+	}
+	return list
+}
