@@ -3,14 +3,17 @@ package forward
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"net"
 	"net/netip"
+	"os"
 	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
+	"syscall"
 	"testing"
 	"time"
 
@@ -208,6 +211,34 @@ func TestCoAPBlocks(t *testing.T) {
 		})
 	}
 	group.Wait()
+	if n := server.clients(); n != 4 {
+		t.Errorf("4 uploads to one resource came from %d sources", n)
+	}
+}
+
+func TestClassify(t *testing.T) {
+	for _, c := range []struct {
+		err  error
+		want error
+		code coap.Code
+	}{
+		{coap.ErrNoAnswer, latchkey.ErrTargetTimeout, coap.GatewayTimeout},
+		{context.DeadlineExceeded, latchkey.ErrTargetTimeout, coap.GatewayTimeout},
+		{os.ErrDeadlineExceeded, latchkey.ErrTargetTimeout, coap.GatewayTimeout},
+		{syscall.ECONNREFUSED, latchkey.ErrTargetRefused, coap.BadGateway},
+		{latchkey.ErrTargetRefused, latchkey.ErrTargetRefused, coap.BadGateway},
+		{syscall.EHOSTUNREACH, latchkey.ErrTargetUnreachable, coap.BadGateway},
+		{coap.ErrReset, latchkey.ErrTargetUnreachable, coap.BadGateway},
+		{latchkey.ErrTooLarge, latchkey.ErrTooLarge, coap.BadGateway},
+		{latchkey.ErrProtocol, latchkey.ErrProtocol, coap.BadGateway},
+		{net.ErrClosed, latchkey.ErrShutdown, coap.ServiceUnavailable},
+	} {
+		err := classify(fmt.Errorf("with words: %w", c.err))
+		answer := failure(err)
+		if code, _ := coap.CodeOf(answer); !errors.Is(err, c.want) || !errors.Is(err, c.err) || answer.Code != c.code || code != latchkey.CodeOf(c.want) {
+			t.Errorf("%v: %v, %s", c.err, err, describe(answer))
+		}
+	}
 }
 
 func TestCoAPFailures(t *testing.T) {
@@ -243,6 +274,11 @@ func TestCoAPFailures(t *testing.T) {
 			if why, _ := coap.CodeOf(answer); answer.Code != c.code || why != c.why {
 				t.Errorf("%s: %s %s, want %s %s", name, answer.Code, why, c.code, c.why)
 			}
+			f.coap.mu.Lock()
+			if len(f.coap.shared) != 0 {
+				t.Errorf("%s: the failed endpoint is kept", name)
+			}
+			f.coap.mu.Unlock()
 		}
 	}
 }
