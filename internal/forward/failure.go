@@ -14,6 +14,10 @@ import (
 // errAnswer is an answer of the server that has no CoAP form.
 var errAnswer = errors.New("the server's answer cannot be forwarded")
 
+// wsaeconnrefused is ECONNREFUSED on Windows; no other system has an error of
+// that number.
+const wsaeconnrefused = syscall.Errno(10061)
+
 // classify gives a transport's error the sentinel that the client will find.
 func classify(err error) error {
 	var timeout net.Error
@@ -27,7 +31,7 @@ func classify(err error) error {
 	case errors.Is(err, context.DeadlineExceeded), errors.Is(err, coap.ErrNoAnswer),
 		errors.As(err, &timeout) && timeout.Timeout():
 		return fmt.Errorf("%w: %w", latchkey.ErrTargetTimeout, err)
-	case errors.Is(err, syscall.ECONNREFUSED):
+	case errors.Is(err, syscall.ECONNREFUSED), errors.Is(err, wsaeconnrefused):
 		return fmt.Errorf("%w: %w", latchkey.ErrTargetRefused, err)
 	}
 	return fmt.Errorf("%w: %w", latchkey.ErrTargetUnreachable, err)
