@@ -59,11 +59,11 @@ func (a *App) Run(ctx context.Context, root *cobra.Command, args []string) int {
 	root.PersistentFlags().StringVar(&a.levelText, "log-level", "", "`LEVEL` of the log on stderr: debug, info, warn or error")
 	root.PersistentPreRunE = func(*cobra.Command, []string) error { return a.setLevel() }
 	a.prepare(root)
-	err := root.ExecuteContext(ctx)
+	command, err := root.ExecuteContextC(ctx)
 	if err == nil {
 		return ExitDone
 	}
-	a.report(err)
+	a.report(err, command.CommandPath())
 	if !a.ran || isUsage(err) {
 		return ExitUsage
 	}

@@ -30,10 +30,10 @@ func isUsage(err error) bool {
 	return errors.As(err, &u)
 }
 
-// report writes cause and next step to stderr.
-func (a *App) report(err error) {
+// report writes cause and next step of what command returned to stderr.
+func (a *App) report(err error, command string) {
 	fmt.Fprintf(a.Err, "%s: %s\n", a.Name, cause(err))
-	if step := a.next(err); step != "" {
+	if step := a.next(err, command); step != "" {
 		fmt.Fprintf(a.Err, "next: %s\n", step)
 	}
 }
@@ -44,7 +44,7 @@ func cause(err error) string {
 	return strings.TrimSpace(strings.ReplaceAll(err.Error(), "latchkey: ", ""))
 }
 
-func (a *App) next(err error) string {
+func (a *App) next(err error, command string) string {
 	var hinted *nextError
 	if errors.As(err, &hinted) {
 		return hinted.step
@@ -55,7 +55,7 @@ func (a *App) next(err error) string {
 		}
 	}
 	if !a.ran || isUsage(err) {
-		return a.Name + " --help"
+		return command + " --help"
 	}
 	return ""
 }

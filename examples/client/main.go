@@ -1,0 +1,25 @@
+// Command client asks a paired device for its temperature. The device proves
+// the key that was pinned at pairing, or nothing is sent to it.
+package main
+
+import (
+	"context"
+	"fmt"
+	"log"
+
+	"github.com/latchkey-dev/latchkey/client"
+)
+
+func main() {
+	ctx := context.Background()
+	conn, err := (&client.Client{Dir: "state"}).Dial(ctx, "home")
+	if err != nil {
+		log.Fatal(err)
+	}
+	r, err := conn.Get(ctx, "/temperature")
+	_ = conn.Close()
+	if err != nil {
+		log.Fatal(err)
+	}
+	fmt.Println(string(r.Body))
+}
