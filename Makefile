@@ -19,6 +19,7 @@ build: ## the programs, into bin/
 
 test: ## everything that needs no root
 	$(GO) test -shuffle=on ./...
+	cd internal/bench && $(GO) test -shuffle=on ./...
 
 race: ## the same under the race detector
 	CGO_ENABLED=1 $(GO) test -race -shuffle=on ./...
@@ -27,6 +28,7 @@ lint: $(TOOLBIN)/.built ## formatting, vet, staticcheck, golangci-lint
 	@bad=$$($(TOOLBIN)/gofumpt -l .); test -z "$$bad" || { echo "not formatted with gofumpt:"; echo "$$bad"; exit 1; }
 	$(GO) vet -tags lab ./...
 	GOARCH=386 CGO_ENABLED=0 $(GO) vet ./...
+	cd internal/bench && $(GO) vet ./...
 	$(TOOLBIN)/staticcheck -tags lab ./...
 	$(TOOLBIN)/golangci-lint run ./...
 
@@ -43,8 +45,8 @@ lab-full: ## all of them
 fuzz: ## each fuzz target for T seconds
 	./scripts/fuzz.sh $(strip $(T))
 
-bench: build ## the figures of the README
-	cd internal/bench && $(GO) run . -bin ../../bin
+bench: build ## the figures of the README; BENCH='-quick -only tunnel,coap' measures less
+	cd internal/bench && $(GO) run . -bin $(CURDIR)/bin $(BENCH)
 
 cross: ## every platform builds, and a small one stays small
 	@set -e; for p in $(PLATFORMS); do \
