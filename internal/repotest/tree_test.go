@@ -41,11 +41,21 @@ func (s *source) at(n ast.Node) string {
 	return s.path + ":" + strconv.Itoa(s.fset.Position(n.Pos()).Line)
 }
 
-// imports returns the file's imports by their local names.
-func (s *source) imports() map[string]string {
-	found := map[string]string{}
+// imports returns what the file imports.
+func (s *source) imports() []string {
+	var found []string
 	for _, spec := range s.ast.Imports {
 		p, _ := strconv.Unquote(spec.Path.Value)
+		found = append(found, p)
+	}
+	return found
+}
+
+// imported returns what the file imports by the names it uses.
+func (s *source) imported() map[string]string {
+	found := map[string]string{}
+	for i, p := range s.imports() {
+		spec := s.ast.Imports[i]
 		name := packageName(p)
 		if spec.Name != nil {
 			name = spec.Name.Name
