@@ -63,8 +63,8 @@ func (o *outgoing) message(t token) *message {
 // nil, or when the peer asked for silence, a confirmable request is only
 // acknowledged.
 func (e *Endpoint) answer(j *job, o *outgoing) {
-	if o != nil && j.transfer.block1.set && o.block1 == (block{}) && !j.transfer.block1.more {
-		o.block1 = j.transfer.block1
+	if o != nil && j.last.set {
+		o.block1 = j.last
 	}
 	quiet := o == nil || j.transfer.silences(o.Code)
 	e.mu.Lock()

@@ -2,6 +2,7 @@ package coap
 
 import (
 	"context"
+	"errors"
 	"hash/maphash"
 	"log/slog"
 	"net"
@@ -73,24 +74,29 @@ func (e *Endpoint) Deliver(b []byte) {
 		return
 	}
 	m := frames.Get().(*frame)
-	e.dispatch(&m.message, b, m.parse(b))
-	m.release()
+	defer m.release()
+	err := m.parse(b)
+	switch {
+	case err != nil:
+		e.malformed(&m.message, b, err)
+	case m.code == empty:
+		e.control(&m.message)
+	case m.code.Class() == 0:
+		e.request(&m.message, b)
+	case m.code.Class() == 2, m.code.Class() == 4, m.code.Class() == 5:
+		e.response(&m.message, b)
+	default:
+		e.reject(&m.message)
+	}
 }
 
-func (e *Endpoint) dispatch(m *message, b []byte, err error) {
+// malformed answers a request with more options than we read, so that its
+// sender learns why, rejects other confirmable messages, and drops the rest.
+func (e *Endpoint) malformed(m *message, b []byte, err error) {
 	switch {
-	case err == errNotCoAP:
-	case err == errManyOptions && m.code.Class() == 0 && m.typ < codec.Acknowledgement:
-		m.options = nil
+	case errors.Is(err, errNotCoAP):
+	case errors.Is(err, errManyOptions) && m.code.Class() == 0 && m.typ <= codec.NonConfirmable:
 		e.refuse(m, b, BadOption)
-	case err != nil:
-		e.reject(m)
-	case m.code == empty:
-		e.control(m)
-	case m.code.Class() == 0:
-		e.request(m, b)
-	case m.code.Class() == 2, m.code.Class() == 4, m.code.Class() == 5:
-		e.response(m, b)
 	default:
 		e.reject(m)
 	}
@@ -191,7 +197,7 @@ func (e *Endpoint) Ping(ctx context.Context) error {
 	e.send(p.data)
 	select {
 	case err := <-answered:
-		if err == ErrReset {
+		if errors.Is(err, ErrReset) {
 			return nil
 		}
 		return err

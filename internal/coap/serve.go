@@ -17,7 +17,8 @@ type job struct {
 	reply    *reply
 	request  Request
 	transfer transfer
-	held     int // bytes of an assembled body
+	last     block // Block1 of a request that is whole, for the answer
+	held     int   // bytes of an assembled body
 }
 
 // request serves a request message, or the duplicate of one.

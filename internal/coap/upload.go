@@ -63,6 +63,7 @@ func (e *Endpoint) uploadLocked(j *job, now time.Time) *outgoing {
 	case b.num == 0:
 		e.dropUploadLocked(i)
 		if !b.more {
+			j.last = b
 			return nil
 		}
 		if !e.roomLocked(now) {
@@ -87,7 +88,7 @@ func (e *Endpoint) uploadLocked(j *job, now time.Time) *outgoing {
 		return o
 	}
 	e.uploads = slices.Delete(e.uploads, i, i+1)
-	r.Body, j.held = u.body, len(u.body)
+	r.Body, j.last, j.held = u.body, b, len(u.body)
 	return nil
 }
 
