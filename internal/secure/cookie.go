@@ -60,14 +60,15 @@ func (c *cookies) redeem(src netip.AddrPort, h clientHello, now time.Time) bool 
 }
 
 func (c *cookies) remember(src netip.AddrPort, now time.Time) {
+	if c.knows(src, now) {
+		return
+	}
 	for len(c.order) > 0 && (len(c.order) >= maxProven || now.Sub(c.proven[c.order[0]]) > provenLife) {
 		delete(c.proven, c.order[0])
 		c.order = c.order[1:]
 	}
-	if _, known := c.proven[src]; !known {
-		c.order = append(c.order, src)
-		c.proven[src] = now
-	}
+	c.order = append(c.order, src)
+	c.proven[src] = now
 }
 
 // knows reports whether src returned a cookie lately.

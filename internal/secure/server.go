@@ -112,13 +112,12 @@ func (s *Server) welcome(hello clientHello, b []byte, m packet.Meta) (answer []b
 // begin starts a handshake. The caller holds mu.
 func (s *Server) begin(hello clientHello, m packet.Meta, now time.Time) *half {
 	e := s.peers[m.Src]
-	switch {
-	case e == nil:
+	if e == nil {
 		e = &entry{}
-		s.peers[m.Src] = e
-	case e.half != nil:
+	} else if e.half != nil {
 		s.dropLocked(e.half, errYielded)
 	}
+	s.peers[m.Src] = e
 	h := &half{source: m.Src, prefix: prefixOf(m.Src.Addr()), random: hello.random, started: now}
 	h.handshake = NewServer(s.Config, func(b []byte) error { return s.Send(b, m.Src, m.Dst) })
 	h.handshake.link.Load().onProven = func() { s.prove(h) }
