@@ -36,6 +36,7 @@ func (m *Mux) accept(st *sctp.Stream) error {
 		m.startReading(c, discard{})
 		c.refuse(control{kind: controlRefuse, code: latchkey.CodeProtocol})
 	default:
+		m.opening[c.id] = true
 		m.startReading(c, &opening{m, c})
 	}
 	return nil
@@ -48,8 +49,15 @@ type opening struct {
 }
 
 func (o *opening) reserve(n int) []byte { return make([]byte, n) }
-func (o *opening) ended()               {}
+func (o *opening) ended()               { o.judged() }
 func (o *opening) tooLarge() receiver   { return o.refuse(latchkey.CodeProtocol) }
+
+// judged says that no open will come any more.
+func (o *opening) judged() {
+	o.m.mu.Lock()
+	defer o.m.mu.Unlock()
+	delete(o.m.opening, o.c.id)
+}
 
 func (o *opening) refuse(code latchkey.Code) receiver {
 	o.c.refuse(control{kind: controlRefuse, code: code})
@@ -57,6 +65,7 @@ func (o *opening) refuse(code latchkey.Code) receiver {
 }
 
 func (o *opening) receive(ppi sctp.PayloadProtocolIdentifier, b []byte) receiver {
+	defer o.judged()
 	open, err := parseDCEPOpen(b)
 	if err != nil || ppi != ppiDCEP {
 		return o.refuse(latchkey.CodeProtocol)
@@ -87,6 +96,7 @@ func (o *opening) tunnel(service string) receiver {
 		return o.refuse(latchkey.CodeTooMany)
 	}
 	s := m.newStream(o.c, service, stateOffered)
+	s.ctx, s.cancel = context.WithCancelCause(m.ctx)
 	m.streams[s.c.id] = s
 	m.live++
 	m.unanswered++
@@ -145,6 +155,7 @@ func (m *Mux) serve(in *Incoming) {
 			in.s.abort(latchkey.CodeInternal, latchkey.ErrInternal)
 		}
 		in.Refuse(latchkey.CodeInternal) // unless it was answered
+		in.s.cancel(nil)
 	}()
 	m.cfg.Accept(in)
 }
@@ -168,8 +179,9 @@ func (in *Incoming) Datagram() bool {
 	return in.s.flow != nil
 }
 
-// Context ends when the peer gave up, when the open was refused, or when the
-// tunnel that it became has ended.
+// Context ends, with the cause, when the peer gave up, when the open was
+// refused, or when the tunnel that it became was reset; and when Config.Accept
+// returns. A tunnel whose directions end in their own time does not end it.
 func (in *Incoming) Context() context.Context { return in.s.ctx }
 
 // Accept answers yes. It fails when the peer gave up before.

@@ -134,7 +134,8 @@ func (s *Stream) settleLocked() bool {
 	return true
 }
 
-// release ends what a stream stands for, once, when both directions have ended.
+// release ends what a stream stands for, once, when both directions have
+// ended: with a cause, or without one in their own time.
 func (s *Stream) release(cause error) {
 	s.c.close()
 	s.mu.Lock()
@@ -145,7 +146,9 @@ func (s *Stream) release(cause error) {
 	pending := s.state == stateOffered || s.state == statePending
 	flow := s.flow
 	s.mu.Unlock()
-	s.cancel(cause)
+	if s.cancel != nil && cause != nil {
+		s.cancel(cause)
+	}
 	if asked {
 		close(s.opened)
 	}

@@ -248,8 +248,8 @@ func (m *Mux) flowQueue(id uint16) *datagrams {
 		return q
 	}
 	s := m.streams[id]
-	known := s == nil && m.used.has(id) || s != nil && !s.undecided()
-	if known || id%2 != 0 || len(m.flows) >= m.cfg.Limits.Streams+m.cfg.Limits.Unanswered {
+	gone := s == nil && m.used.has(id) && !m.opening[id]
+	if gone || s != nil && !s.undecided() || id%2 != 0 || len(m.flows) >= m.cfg.Limits.Streams+m.cfg.Limits.Unanswered {
 		return nil
 	}
 	q := newDatagrams(m, id)

@@ -47,6 +47,7 @@ type Mux struct {
 	mu         sync.Mutex
 	cause      error // why the Mux ends or ended, nil before
 	streams    map[uint16]*Stream
+	opening    map[uint16]bool       // channels whose open has not been read
 	flows      map[uint16]*datagrams // by the id of their first channel
 	used       idSet                 // ids of the peer's opens
 	next       int                   // id of the next open of ours
@@ -66,6 +67,7 @@ func New(cfg Config) *Mux {
 		turns:   make(chan struct{}, cfg.Limits.Unanswered),
 		ready:   make(chan struct{}),
 		streams: make(map[uint16]*Stream),
+		opening: make(map[uint16]bool),
 		flows:   make(map[uint16]*datagrams),
 	}
 	m.ctx, m.cancel = context.WithCancelCause(context.Background())

@@ -20,8 +20,8 @@ type Stream struct {
 	m       *Mux
 	c       *channel
 	service string
-	ctx     context.Context // ends with the stream
-	cancel  context.CancelCauseFunc
+	ctx     context.Context         // that of Incoming; nil for an open of ours
+	cancel  context.CancelCauseFunc // ends ctx; nil likewise
 
 	rmu sync.Mutex // one reader at a time; held while it waits
 	wmu sync.Mutex // one writer at a time; held while it waits
@@ -77,7 +77,6 @@ type outbound struct {
 
 func (m *Mux) newStream(c *channel, service string, st state) *Stream {
 	s := &Stream{m: m, c: c, service: service, state: st, opened: make(chan struct{})}
-	s.ctx, s.cancel = context.WithCancelCause(m.ctx)
 	s.in.wake, s.out.wake = newSignal(), newSignal()
 	s.in.win.open(m.pool)
 	c.sctp.OnBufferedAmountLow(s.out.wake.set)

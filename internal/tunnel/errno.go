@@ -1,0 +1,13 @@
+//go:build !windows
+
+package tunnel
+
+import (
+	"errors"
+	"syscall"
+)
+
+func isRefused(err error) bool { return errors.Is(err, syscall.ECONNREFUSED) }
+
+// isEcho says that a read reports what became of an earlier write.
+func isEcho(err error) bool { return isRefused(err) }
