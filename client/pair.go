@@ -177,4 +177,3 @@ func (c *Conn) pair(ctx context.Context, r pairing.Request) (pairing.Reply, erro
 	}
 	return pairing.ReadReply(uint8(answer.Code), answer.Body)
 }
-
