@@ -7,6 +7,7 @@ import (
 	"net"
 	"net/netip"
 	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -37,7 +38,7 @@ type Path struct {
 // renew dials a session and makes it the current one. The address that worked
 // is remembered as the first to try.
 func (c *Conn) renew(ctx context.Context) (*link, error) {
-	l, err := c.client.reach(ctx, c.device.Alias, c.device.Key, c.device.Addrs)
+	l, added, err := c.client.reach(ctx, c.device.Alias, c.device.Key, c.device.Addrs)
 	if err != nil {
 		return nil, err
 	}
@@ -52,21 +53,29 @@ func (c *Conn) renew(ctx context.Context) (*link, error) {
 	}
 	c.current = l
 	c.mu.Unlock()
-	c.client.remember(c.device, l.remote.String())
+	c.client.remember(c.device, l.remote, added)
 	return l, nil
 }
 
-// remember moves addr to the front of the known addresses.
-func (c *Client) remember(dev Device, addr string) {
-	if dev.Alias == "" || (len(dev.Addrs) > 0 && dev.Addrs[0] == addr) {
+// remember puts the address that worked first. What discovery claimed comes
+// last, so that a liar on the network cannot push good addresses out.
+func (c *Client) remember(dev Device, worked netip.AddrPort, claimed []string) {
+	first := []string{worked.String()}
+	if worked.Addr().IsLinkLocalUnicast() {
+		first = nil // means something on this link only, where discovery finds it
+	}
+	addrs := slices.Clone(first)
+	for _, a := range slices.Concat(dev.Addrs, claimed) {
+		if !slices.Contains(addrs, a) && !strings.HasPrefix(a, "[fe80:") && len(addrs) < maxAddrs {
+			addrs = append(addrs, a)
+		}
+	}
+	if dev.Alias == "" || slices.Equal(addrs, dev.Addrs) {
 		return
 	}
 	known, err := c.OpenKnown()
 	if err == nil {
-		err = known.Update(dev.Alias, func(d *Device) {
-			rest := slices.DeleteFunc(d.Addrs, func(a string) bool { return a == addr })
-			d.Addrs = append([]string{addr}, rest[:min(len(rest), maxAddrs-1)]...)
-		})
+		err = known.Update(dev.Alias, func(d *Device) { d.Addrs = addrs })
 	}
 	if err != nil {
 		c.logger().Warn("remember address", "device", dev.Alias, "err", err) // only a hint for next time

@@ -81,8 +81,9 @@ func (c *Client) Dial(ctx context.Context, alias string) (*Conn, error) {
 	return conn, nil
 }
 
-// reach races the addresses and, a little later, discovery.
-func (c *Client) reach(ctx context.Context, name string, key latchkey.Fingerprint, addrs []string) (*link, error) {
+// reach races the addresses and, a little later, discovery. It returns the
+// addresses that discovery added, beside the link.
+func (c *Client) reach(ctx context.Context, name string, key latchkey.Fingerprint, addrs []string) (*link, []string, error) {
 	ctx, cancel := context.WithCancel(ctx)
 	r := &race{client: c, name: name, key: key, results: make(chan result)}
 	defer func() {
@@ -95,26 +96,28 @@ func (c *Client) reach(ctx context.Context, name string, key latchkey.Fingerprin
 		r.running++
 		go c.search(ctx, key, found, r.results) // ends with ctx or after discoverFor
 	}
+	var added []string
 	for r.running > 0 {
 		select {
 		case addr := <-found:
-			if !slices.Contains(r.tried, addr) {
+			if !slices.Contains(r.tried, addr) && len(added) < maxAddrs {
+				added = append(added, addr)
 				r.start(ctx, []string{addr})
 			}
 		case res := <-r.results:
 			r.running--
 			switch {
 			case res.link != nil:
-				return res.link, nil
+				return res.link, added, nil
 			case res.err != nil:
 				r.failed = append(r.failed, Try{res.addr, res.err})
 			}
 		}
 	}
 	if err := context.Cause(ctx); err != nil && len(r.failed) == 0 {
-		return nil, err
+		return nil, nil, err
 	}
-	return nil, &DialError{Device: name, Tries: r.failed}
+	return nil, nil, &DialError{Device: name, Tries: r.failed}
 }
 
 // A race is the tries of one Dial. Only the goroutine of reach touches it.
@@ -124,6 +127,7 @@ type race struct {
 	key     latchkey.Fingerprint
 	results chan result
 	running int
+	next    time.Time // when the next try may begin
 	tried   []string
 	failed  []Try
 }
@@ -135,10 +139,11 @@ type result struct {
 }
 
 func (r *race) start(ctx context.Context, addrs []string) {
-	for i, addr := range addrs {
+	for _, addr := range addrs {
 		r.running++
 		r.tried = append(r.tried, addr)
-		delay := time.Duration(i) * dialStagger
+		delay := max(0, time.Until(r.next))
+		r.next = time.Now().Add(delay + dialStagger)
 		go func() { // ends with the handshake, dialTimeout or ctx
 			l, err := r.try(ctx, addr, delay)
 			r.results <- result{addr, l, err}

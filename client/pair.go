@@ -78,7 +78,7 @@ func (c *Client) Pair(ctx context.Context, u *latchkey.PairingURL, o PairOptions
 	if err := known.Add(dev); err != nil {
 		return nil, fmt.Errorf("paired, but not recorded: %w", err)
 	}
-	c.remember(dev, conn.Path().Remote.String())
+	c.remember(dev, conn.Path().Remote, nil)
 	return &Paired{Alias: dev.Alias, Device: dev.ID, Key: dev.Key, User: reply.User, Role: reply.Role, Already: reply.Already}, nil
 }
 
