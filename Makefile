@@ -15,7 +15,7 @@ GOBUILD    = CGO_ENABLED=0 $(GO) build -trimpath -ldflags '-s -w'
 all: build
 
 build: ## the programs, into bin/
-	$(GOBUILD) -o bin/ $(PROGRAMS:%=./cmd/%) ./examples/...
+	$(GOBUILD) -o bin/ $(PROGRAMS:%=./cmd/%)
 
 test: ## everything that needs no root
 	$(GO) test -shuffle=on ./...
@@ -48,11 +48,12 @@ fuzz: ## each fuzz target for T seconds
 bench: build ## the figures of the README; BENCH='-quick -only tunnel,coap' measures less
 	cd internal/bench && $(GO) run . -bin $(CURDIR)/bin $(BENCH)
 
-cross: ## every platform builds, and a small one stays small
+cross: ## every platform builds, tests included, and a small one stays small
 	@set -e; for p in $(PLATFORMS); do \
 		os=$${p%/*} arch=$${p#*/}; echo "build $$p"; mkdir -p dist/$$os-$$arch; \
-		GOOS=$$os GOARCH=$$arch $(GOBUILD) -o dist/$$os-$$arch/ $(PROGRAMS:%=./cmd/%) ./examples/...; \
+		GOOS=$$os GOARCH=$$arch $(GOBUILD) -o dist/$$os-$$arch/ $(PROGRAMS:%=./cmd/%); \
 	done
+	@set -e; for os in darwin windows freebsd; do echo "vet $$os"; GOOS=$$os CGO_ENABLED=0 $(GO) vet ./...; done
 	@for b in $(PROGRAMS); do \
 		n=$$(wc -c <dist/linux-arm/$$b); echo "linux/arm $$b: $$n bytes, at most $(strip $(MAXARM))"; \
 		test $$n -le $(MAXARM) || exit 1; \
