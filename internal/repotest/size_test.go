@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"go/ast"
 	"slices"
+	"strings"
 	"testing"
 )
 
@@ -49,4 +50,20 @@ func TestFilesAndFunctionsStaySmall(t *testing.T) {
 	}
 	t.Logf("%d files, median %d lines; %d functions, median %d, 90th percentile %d",
 		len(files), files[len(files)/2], len(funcs), funcs[len(funcs)/2], funcs[len(funcs)*9/10])
+}
+
+// The first programs that people meet are short. Blank lines and comments are
+// not counted.
+func TestFirstExamplesFit(t *testing.T) {
+	for name, most := range map[string]int{"examples/device/main.go": 25, "examples/client/main.go": 20} {
+		lines := 0
+		for line := range strings.SplitSeq(string(read(t, name)), "\n") {
+			if line = strings.TrimSpace(line); line != "" && !strings.HasPrefix(line, "//") {
+				lines++
+			}
+		}
+		if lines > most {
+			t.Errorf("%s has %d lines, at most %d", name, lines, most)
+		}
+	}
 }
