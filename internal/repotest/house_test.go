@@ -112,34 +112,50 @@ func drawsValues(f *ast.FuncType) bool {
 	})
 }
 
-// Foreign programs belong to the lab, so that `make test` needs only Go.
+// programs returns the programs that a file runs by name, with their places.
+func programs(s *source) map[string]string {
+	found, imports := map[string]string{}, s.imported()
+	ast.Inspect(s.ast, func(n ast.Node) bool {
+		recv, name, args := call(n)
+		pkg, ok := recv.(*ast.Ident)
+		if !ok || imports[pkg.Name] != "os/exec" {
+			return true
+		}
+		at, ok := map[string]int{"Command": 0, "LookPath": 0, "CommandContext": 1}[name]
+		if !ok || len(args) <= at {
+			return true
+		}
+		if lit, ok := args[at].(*ast.BasicLit); ok && lit.Value != `"go"` {
+			program, _ := strconv.Unquote(lit.Value)
+			found[program] = s.at(n)
+		}
+		return true
+	})
+	return found
+}
+
+// Foreign programs belong to the lab, so that `make test` needs only Go, and
+// .ci/run knows where to get them.
 func TestForeignProgramsAreLabTests(t *testing.T) {
 	lab := regexp.MustCompile(`(?m)^//go:build .*\blab\b`)
+	everywhere := []string{"sh", "cp", "chmod", "sleep", "sha256sum"}
+	ci := string(read(t, ".ci/run"))
 	labs := 0
 	for _, s := range sources(t) {
 		if !s.test() {
 			continue
 		}
-		if lab.Match(s.text) {
+		isLab := lab.Match(s.text)
+		if isLab {
 			labs++
-			continue
 		}
-		imports := s.imported()
-		ast.Inspect(s.ast, func(n ast.Node) bool {
-			recv, name, args := call(n)
-			pkg, ok := recv.(*ast.Ident)
-			if !ok || imports[pkg.Name] != "os/exec" {
-				return true
+		for program, at := range programs(s) {
+			if !isLab {
+				t.Errorf("%s: runs %s without the build tag lab", at, program)
+			} else if !slices.Contains(everywhere, program) && !regexp.MustCompile(`\s`+regexp.QuoteMeta(program)+`=\S`).MatchString(ci) {
+				t.Errorf("%s: runs %s, which .ci/run does not install", at, program)
 			}
-			at, ok := map[string]int{"Command": 0, "LookPath": 0, "CommandContext": 1}[name]
-			if !ok || len(args) <= at {
-				return true
-			}
-			if lit, ok := args[at].(*ast.BasicLit); ok && lit.Value != `"go"` {
-				t.Errorf("%s: runs %s without the build tag lab", s.at(n), lit.Value)
-			}
-			return true
-		})
+		}
 	}
 	if labs == 0 {
 		t.Error("no lab test was found")
