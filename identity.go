@@ -100,5 +100,8 @@ func (id *Identity) Sign(random io.Reader, digest []byte, opts crypto.SignerOpts
 // String returns the fingerprint; never key material.
 func (id *Identity) String() string { return id.fingerprint.String() }
 
+// MarshalText returns the fingerprint; never key material.
+func (id *Identity) MarshalText() ([]byte, error) { return id.fingerprint.MarshalText() }
+
 // LogValue implements slog.LogValuer.
 func (id *Identity) LogValue() slog.Value { return id.fingerprint.LogValue() }

@@ -278,11 +278,7 @@ func TestClosedStoreRefuses(t *testing.T) {
 
 // Many peers, some of them asking twice, some under one name: one owner.
 func TestRacedPairingsMakeOneOwner(t *testing.T) {
-	rounds := 1000
-	if testing.Short() {
-		rounds = 50
-	}
-	for round := range rounds {
+	for round := range raceRounds {
 		race(t, round)
 		if t.Failed() {
 			return

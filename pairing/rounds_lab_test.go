@@ -1,0 +1,5 @@
+//go:build lab
+
+package pairing_test
+
+const raceRounds = 1000
