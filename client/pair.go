@@ -2,6 +2,7 @@ package client
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"os"
@@ -51,13 +52,16 @@ func (c *Client) Pair(ctx context.Context, u *latchkey.PairingURL, o PairOptions
 		return nil, err
 	}
 	dev := Device{Alias: o.Alias, ID: u.ID, Key: u.Key, Addrs: u.Addrs, Basestations: u.Basestations, BasestationKey: u.BasestationKey, Token: u.Token, Added: time.Now()}
-	if dev.Alias == "" {
-		dev.Alias = u.ID.Device
-	}
 	if dev.Key.IsZero() {
 		if dev.Key, err = c.meet(ctx, u, o.AcceptKey); err != nil {
 			return nil, err
 		}
+	}
+	if dev.ID == (latchkey.DeviceID{}) {
+		dev.ID = latchkey.DefaultDeviceID(dev.Key)
+	}
+	if dev.Alias == "" {
+		dev.Alias = dev.ID.Device
 	}
 	if err := c.checkAlias(known, dev); err != nil {
 		return nil, err
@@ -71,10 +75,10 @@ func (c *Client) Pair(ctx context.Context, u *latchkey.PairingURL, o PairOptions
 	if err != nil {
 		return nil, err
 	}
-	if dev.ID == (latchkey.DeviceID{}) {
-		dev.ID = latchkey.DefaultDeviceID(dev.Key)
-	}
 	dev.User = reply.User
+	if u.ID == (latchkey.DeviceID{}) {
+		dev.ID = conn.askID(ctx, dev.ID)
+	}
 	if err := known.Add(dev); err != nil {
 		return nil, fmt.Errorf("paired, but not recorded: %w", err)
 	}
@@ -150,13 +154,41 @@ func (o PairOptions) fill(u *latchkey.PairingURL) pairing.Request {
 	return r
 }
 
-// pair asks which modes are open and goes through the first that we can.
-func (c *Conn) pair(ctx context.Context, r pairing.Request) (pairing.Reply, error) {
-	answer, err := c.Get(ctx, "/pairing")
-	if err != nil {
-		return pairing.Reply{}, err
+// askID returns the id that the device goes by, or what we took it for.
+func (c *Conn) askID(ctx context.Context, otherwise latchkey.DeviceID) latchkey.DeviceID {
+	var info struct {
+		ID latchkey.DeviceID `json:"id"`
 	}
-	status, err := pairing.ReadStatus(answer.Body)
+	r, err := c.Get(ctx, "/device/info")
+	if err != nil || json.Unmarshal(r.Body, &info) != nil || !info.ID.Valid() {
+		return otherwise
+	}
+	return info.ID
+}
+
+// me asks who we are to the device; false if we are nobody, or may not ask.
+func (c *Conn) me(ctx context.Context) (pairing.Reply, bool) {
+	var me struct{ User, Role string }
+	r, err := c.Get(ctx, "/me")
+	if err != nil || json.Unmarshal(r.Body, &me) != nil || me.User == "" {
+		return pairing.Reply{}, false
+	}
+	return pairing.Reply{User: me.User, Role: me.Role, Already: true}, true
+}
+
+// pair is done if the device knows us; else it goes through the first mode that
+// is open and that we can.
+func (c *Conn) pair(ctx context.Context, r pairing.Request) (pairing.Reply, error) {
+	var status pairing.Status
+	answer, err := c.Get(ctx, "/pairing")
+	if err == nil {
+		status, err = pairing.ReadStatus(answer.Body)
+	}
+	if status.Paired || errors.Is(err, latchkey.ErrForbidden) { // guests may not ask about pairing
+		if reply, paired := c.me(ctx); paired {
+			return reply, nil
+		}
+	}
 	if err != nil {
 		return pairing.Reply{}, err
 	}

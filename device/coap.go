@@ -122,7 +122,7 @@ func (p *peer) handle(ctx context.Context, pass gate.Pass, action acl.Action, r 
 		}
 	}
 	judged := pass.Request()
-	w := newResponse(r.Code, p.srv.limits.Body)
+	w := newResponse(r.Code, p.srv.limits().Body)
 	defer func() {
 		if v := recover(); v != nil {
 			p.log.Error("handler panicked", "resource", path, "err", v)

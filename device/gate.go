@@ -5,7 +5,8 @@ import (
 	"fmt"
 	"log/slog"
 	"maps"
-	"time"
+	"strings"
+	"sync/atomic"
 
 	"github.com/latchkey-dev/latchkey"
 	"github.com/latchkey-dev/latchkey/acl"
@@ -29,14 +30,14 @@ type AuthorizeFunc func(ctx context.Context, r *acl.Request) error
 // A door is the only caller of the authorization hook and the only maker of
 // passes.
 type door struct {
-	hook    AuthorizeFunc
-	timeout time.Duration
-	calls   chan struct{} // a place for each call of the hook under way
-	log     *slog.Logger
+	hook   AuthorizeFunc
+	limits func() Limits
+	calls  atomic.Int64 // of the hook under way
+	log    *slog.Logger
 }
 
-func newDoor(hook AuthorizeFunc, l Limits, log *slog.Logger) *door {
-	return &door{hook: hook, timeout: l.AuthorizeTime, calls: make(chan struct{}, l.AuthorizeCalls), log: log}
+func newDoor(hook AuthorizeFunc, limits func() Limits, log *slog.Logger) *door {
+	return &door{hook: hook, limits: limits, log: log}
 }
 
 // admit asks the hook about r. The pass it returns holds a copy of r as it was
@@ -57,18 +58,18 @@ func (d *door) admit(ctx context.Context, r *acl.Request) (gate.Pass, error) {
 // ask runs the hook on a goroutine of its own, because a hook that forgets its
 // context must cost no more than the place it occupies.
 func (d *door) ask(ctx context.Context, r *acl.Request) error {
-	select {
-	case d.calls <- struct{}{}:
-	default:
-		return fmt.Errorf("%w: %d authorization calls under way", latchkey.ErrTooMany, cap(d.calls))
+	limits := d.limits()
+	if n := d.calls.Add(1); n > int64(limits.AuthorizeCalls) {
+		d.calls.Add(-1)
+		return fmt.Errorf("%w: %d authorization calls under way", latchkey.ErrTooMany, n-1)
 	}
-	ctx, cancel := context.WithTimeout(ctx, d.timeout)
+	ctx, cancel := context.WithTimeout(ctx, limits.AuthorizeTime)
 	defer cancel()
 	asked := *r
 	asked.Claims = maps.Clone(r.Claims)
 	answer := make(chan error, 1)
 	go func() { // ends with the hook; admit does not wait longer than ctx
-		defer func() { <-d.calls }()
+		defer d.calls.Add(-1)
 		answer <- d.call(ctx, &asked)
 	}()
 	select {
@@ -91,12 +92,15 @@ func (d *door) call(ctx context.Context, r *acl.Request) (err error) {
 	return d.hook(ctx, r)
 }
 
-// record writes the decision to the log: refusals at Warn with the reason that
-// the peer does not get, permissions at Debug.
+// record writes the decision to the log: refusals at Warn, with the reason that
+// the peer does not get, and permissions at Info, but for those of which there
+// can be thousands a second: CoAP and what may be listed are at Debug.
 func (d *door) record(ctx context.Context, r acl.Request, err error) {
-	level, message := slog.LevelDebug, "allowed"
+	level, message := slog.LevelInfo, "allowed"
 	if err != nil {
 		level, message = slog.LevelWarn, "refused"
+	} else if strings.HasPrefix(string(r.Action), "coap:") {
+		level = slog.LevelDebug
 	}
 	if r.Listing {
 		level = slog.LevelDebug

@@ -14,7 +14,7 @@ import (
 )
 
 func testDoor(hook AuthorizeFunc, l Limits) *door {
-	return newDoor(hook, l.withDefaults(), slog.New(slog.DiscardHandler))
+	return newDoor(hook, l.withDefaults, slog.New(slog.DiscardHandler))
 }
 
 // refuses checks that the door says no with the sentinel and makes no pass.

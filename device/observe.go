@@ -23,7 +23,7 @@ type watcher struct {
 
 // watchers are the observations of all sessions.
 type watchers struct {
-	limit   int
+	limits  func() Limits
 	mu      sync.Mutex // guards what follows
 	live    map[*watcher]struct{}
 	relayed int // observations of upstream resources, which count too
@@ -82,10 +82,11 @@ func (t *watchers) reserve() (release func(), ok bool) {
 
 // room reports whether one more is within the limit. Callers hold t.mu.
 func (t *watchers) room() bool {
-	if len(t.live)+t.relayed >= t.limit {
+	limit := t.limits().Observations
+	if len(t.live)+t.relayed >= limit {
 		t.prune()
 	}
-	return len(t.live)+t.relayed < t.limit
+	return len(t.live)+t.relayed < limit
 }
 
 // prune forgets observations that have ended. Callers hold t.mu.

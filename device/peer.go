@@ -65,8 +65,8 @@ func (s *server) accept(conn *secure.Conn) {
 		log: s.log.With("peer", proven.Key.Short()),
 	}
 	p.sess = session.New(conn, session.Config{
-		Handler: p.serveCoAP, Accept: p.openTunnel, MaxBody: s.limits.Body, Critical: conditional,
-		Streams: stream.Limits{Streams: s.limits.Streams}, Log: s.log,
+		Handler: p.serveCoAP, Accept: p.openTunnel, MaxBody: s.limits().Body, Critical: conditional,
+		Streams: stream.Limits{Streams: s.limits().Streams}, Log: s.log,
 	})
 	if err := s.enter(p); err != nil {
 		s.log.Warn("session refused", "peer", p.key, "source", p.source.Src, "err", err)
@@ -95,9 +95,9 @@ func (s *server) enter(p *peer) error {
 		}
 	}
 	switch {
-	case len(s.peers) >= s.limits.Sessions:
+	case len(s.peers) >= s.limits().Sessions:
 		return fmt.Errorf("%w: %d sessions", latchkey.ErrTooMany, len(s.peers))
-	case unpaired && s.access != nil && strangers >= s.limits.Unpaired:
+	case unpaired && s.access != nil && strangers >= s.limits().Unpaired:
 		return fmt.Errorf("%w: %d sessions with unpaired keys", latchkey.ErrTooMany, strangers)
 	}
 	s.peers[p] = struct{}{}
@@ -159,7 +159,7 @@ func (p *peer) question(action acl.Action, resource string) *acl.Request {
 // every tunnel and observation is judged again, and sessions whose key has
 // lost its user end.
 func (s *server) watchAccess(ctx context.Context) {
-	ticker := time.NewTicker(s.limits.UnpairedLife / 4)
+	ticker := time.NewTicker(s.limits().UnpairedLife / 4)
 	defer ticker.Stop()
 	var changed <-chan struct{} // never ready without a store
 	if s.access != nil {
@@ -196,7 +196,7 @@ func (s *server) endStrangers(now time.Time) {
 		return
 	}
 	for _, p := range s.all() {
-		if now.Sub(p.since) > s.limits.UnpairedLife && p.subject().User == "" {
+		if now.Sub(p.since) > s.limits().UnpairedLife && p.subject().User == "" {
 			p.sess.Close(fmt.Errorf("device: %w", latchkey.ErrUnpaired))
 		}
 	}

@@ -41,6 +41,12 @@ func (t *routeTable) set(list []Route) error {
 	return nil
 }
 
+// Validate says what is wrong with r, if anything.
+func (r Route) Validate() error {
+	_, err := forward.ParseRoute(r.Path, r.To)
+	return err
+}
+
 func (t *routeTable) close() { t.forwarder.Close() }
 
 // route finds the route that takes a request. What the door judges is the

@@ -43,6 +43,18 @@ func (d *Device) SetRoutes(list []Route) error {
 	return s.routes.set(list)
 }
 
+// SetLimits replaces the limits; zero fields are defaults. What is under way
+// keeps to the limits that it began with: a session to its own Streams and
+// Body.
+func (d *Device) SetLimits(l Limits) error {
+	s, err := d.serving()
+	if err != nil {
+		return err
+	}
+	s.setLimits(l)
+	return nil
+}
+
 // SetName changes the name for people, also in discovery.
 func (d *Device) SetName(name string) error {
 	s, err := d.serving()

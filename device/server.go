@@ -31,7 +31,7 @@ type server struct {
 	identity *latchkey.Identity
 	access   *acl.Store // nil when a hook decides alone
 	ownStore bool
-	limits   Limits
+	bounds   atomic.Pointer[Limits] // without zero fields; see limits
 	log      *slog.Logger
 
 	door     *door
@@ -63,9 +63,10 @@ func (d *Device) newServer() (*server, error) {
 	}
 	s := &server{
 		dev: d, access: access, ownStore: access != d.Access,
-		limits: d.Limits.withDefaults(), log: d.logger(), peers: make(map[*peer]struct{}),
+		log: d.logger(), peers: make(map[*peer]struct{}),
 	}
-	s.routes = newRouteTable(s.limits, s.log)
+	s.setLimits(d.Limits)
+	s.routes = newRouteTable(s.limits(), s.log)
 	if err := s.configure(); err != nil {
 		s.close()
 		return nil, err
@@ -87,7 +88,7 @@ func (s *server) configure() error {
 	}
 	s.door = newDoor(hook, s.limits, s.log)
 	s.announce.name = s.dev.Name
-	s.watchers.limit = s.limits.Observations
+	s.watchers.limits = s.limits
 	if err := s.setServices(s.dev.Services); err != nil {
 		return err
 	}
@@ -102,6 +103,14 @@ func (s *server) configure() error {
 	}
 	s.pairing = pairing.NewHost(s.access, s.dev.Pairing)
 	return nil
+}
+
+// limits returns the limits in force.
+func (s *server) limits() Limits { return *s.bounds.Load() }
+
+func (s *server) setLimits(l Limits) {
+	l = l.withDefaults()
+	s.bounds.Store(&l)
 }
 
 func (s *server) close() {

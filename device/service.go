@@ -35,6 +35,12 @@ func newServiceTable(list []Service) (*serviceTable, error) {
 	return t, nil
 }
 
+// Validate says what is wrong with s, if anything.
+func (s Service) Validate() error {
+	_, err := newServiceTable([]Service{s})
+	return err
+}
+
 func (t *serviceTable) find(id string) (service, bool) {
 	for _, s := range t.list {
 		if s.ID == id {

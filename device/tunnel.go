@@ -54,7 +54,7 @@ func (p *peer) dial(ctx context.Context, pass gate.Pass) (net.Conn, error) {
 	if err != nil {
 		return nil, err
 	}
-	ctx, cancel := context.WithTimeout(ctx, p.srv.limits.DialTime)
+	ctx, cancel := context.WithTimeout(ctx, p.srv.limits().DialTime)
 	defer cancel()
 	return target.Dial(ctx)
 }
