@@ -211,3 +211,42 @@ func TestChangedKeyIsLoud(t *testing.T) {
 		t.Errorf("the file was changed: %v, %v", dev.Key, err)
 	}
 }
+
+// TestAddedKeyOnlyRecords is the README's way to let a second person in: the
+// owner adds the key, and pairing then records the device.
+func TestAddedKeyOnlyRecords(t *testing.T) {
+	store := newStore(t)
+	td := serve(t, &device.Device{Identity: newIdentity(t), Access: store})
+	for _, role := range []string{"guest", "user", "admin"} {
+		c := admit(t, td, store, role+"1", role)
+		got, err := c.Pair(deadline(t), td.info.PairingURL, client.PairOptions{Alias: "again"})
+		if err != nil || !got.Already || got.User != role+"1" || got.Role != role {
+			t.Errorf("%s: %+v, %v", role, got, err)
+		}
+	}
+}
+
+// TestPairByAddress has no pairing URL, only where the device is.
+func TestPairByAddress(t *testing.T) {
+	td := serve(t, &device.Device{Pairing: pairing.LocalInitial, ID: latchkey.DeviceID{Product: "acme", Device: "gw1"}})
+	u := &latchkey.PairingURL{Addrs: td.info.PairingURL.Addrs}
+	c := newClient(t)
+	if _, err := c.Pair(deadline(t), u, client.PairOptions{}); !errors.Is(err, latchkey.ErrUnknownDevice) {
+		t.Errorf("nobody accepted the key: %v", err)
+	}
+	refusal := errors.New("not this one")
+	no := client.PairOptions{AcceptKey: func(latchkey.Fingerprint) error { return refusal }}
+	if _, err := c.Pair(deadline(t), u, no); !errors.Is(err, refusal) {
+		t.Errorf("the key was refused: %v", err)
+	}
+	yes := client.PairOptions{User: "owner", AcceptKey: func(f latchkey.Fingerprint) error {
+		if f != td.info.Fingerprint {
+			t.Errorf("asked about %s", f)
+		}
+		return nil
+	}}
+	got, err := c.Pair(deadline(t), u, yes)
+	if err != nil || got.Device.String() != "acme/gw1" || got.Role != "admin" {
+		t.Errorf("%+v, %v", got, err)
+	}
+}
