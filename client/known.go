@@ -27,16 +27,6 @@ type Device struct {
 	Added          time.Time             `json:"added,omitzero"`
 }
 
-// Verify returns nil if got is the pinned key, and otherwise an error that
-// matches latchkey.ErrIdentityChanged and says how to accept the new key.
-func (d Device) Verify(got latchkey.Fingerprint) error {
-	if got == d.Key && !got.IsZero() {
-		return nil
-	}
-	return fmt.Errorf("%w; if the device was replaced on purpose, run: latchkey trust %s %s",
-		&latchkey.IdentityError{Device: d.Alias, Got: got, Want: []latchkey.Fingerprint{d.Key}}, d.Alias, got)
-}
-
 // Known is the file of known devices, devices.json: to a client what known_hosts
 // is to ssh. Any number of Known, also in several processes, may work on one
 // file: each change reads the file anew, under a lock, and replaces it whole.
@@ -98,8 +88,8 @@ func (k *Known) List() []Device {
 }
 
 // Add adds a device, or replaces the entry of that alias if it has the same key.
-// An alias that stands for another key is latchkey.ErrConflict, and the file
-// stays as it is.
+// For an alias that stands for another key the error matches latchkey.ErrConflict
+// and is a *latchkey.IdentityError with both keys; the file stays as it is.
 func (k *Known) Add(d Device) error {
 	return k.change(func(list []Device) ([]Device, error) {
 		i, ok := find(list, d.Alias)
@@ -107,8 +97,8 @@ func (k *Known) Add(d Device) error {
 		case !ok:
 			return slices.Insert(list, i, d.clone()), nil
 		case list[i].Key != d.Key:
-			return nil, fmt.Errorf("%w: alias %s stands for the device with key %s; choose another alias, or run: latchkey forget %[2]s",
-				latchkey.ErrConflict, d.Alias, list[i].Key)
+			return nil, fmt.Errorf("alias %q: %w: %w", d.Alias, latchkey.ErrConflict,
+				&latchkey.IdentityError{Device: d.Alias, Got: d.Key, Want: []latchkey.Fingerprint{list[i].Key}})
 		}
 		list[i] = d.clone()
 		return list, nil
@@ -164,7 +154,7 @@ func find(list []Device, alias string) (int, bool) {
 
 func unknownAlias(list []Device, alias string) error {
 	if len(list) == 0 {
-		return fmt.Errorf("%w: %q; there is none yet, run: latchkey pair URL", latchkey.ErrUnknownDevice, alias)
+		return fmt.Errorf("%w: %q; none is, until it is paired: latchkey pair URL", latchkey.ErrUnknownDevice, alias)
 	}
 	const shown = 20
 	names := make([]string, 0, shown+1)
@@ -174,8 +164,7 @@ func unknownAlias(list []Device, alias string) error {
 	if len(list) > shown {
 		names = append(names, fmt.Sprintf("and %d more", len(list)-shown))
 	}
-	return fmt.Errorf("%w: %q; known are %s; to add one, run: latchkey pair URL --as ALIAS",
-		latchkey.ErrUnknownDevice, alias, strings.Join(names, ", "))
+	return fmt.Errorf("%w: %q; known are %s", latchkey.ErrUnknownDevice, alias, strings.Join(names, ", "))
 }
 
 // CheckAlias returns nil for [a-z0-9][a-z0-9._-]{0,62}.
