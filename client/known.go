@@ -154,7 +154,7 @@ func find(list []Device, alias string) (int, bool) {
 
 func unknownAlias(list []Device, alias string) error {
 	if len(list) == 0 {
-		return fmt.Errorf("%w: %q; none is, until it is paired: latchkey pair URL", latchkey.ErrUnknownDevice, alias)
+		return fmt.Errorf("%w: %q; there is none yet, run: latchkey pair URL", latchkey.ErrUnknownDevice, alias)
 	}
 	const shown = 20
 	names := make([]string, 0, shown+1)
