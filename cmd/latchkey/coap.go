@@ -30,8 +30,10 @@ func (p *program) coap() *cobra.Command {
 		method client.Method
 		body   bool
 	}{
-		{"get", client.GET, false}, {"post", client.POST, true},
-		{"put", client.PUT, true}, {"delete", client.DELETE, false},
+		{"get", client.GET, false},
+		{"post", client.POST, true},
+		{"put", client.PUT, true},
+		{"delete", client.DELETE, false},
 	} {
 		c.AddCommand(p.coapRequest(m.name, m.method, m.body))
 	}

@@ -128,9 +128,11 @@ func (p *program) choose(list []client.Found) (*latchkey.PairingURL, error) {
 // accepting sets how the key of the device is judged.
 func (p *program) accepting(url *latchkey.PairingURL, text string, o *client.PairOptions) error {
 	if text == "" {
-		if url.Key.IsZero() && p.Interactive() {
-			o.AcceptKey = p.askKey
+		if url.Key.IsZero() && !p.Interactive() {
+			return cli.WithNext(errors.New("an address alone names no key, and nobody is here to be asked"),
+				"repeat it with --accept-key and what latchkeyd fingerprint prints on the device")
 		}
+		o.AcceptKey = p.askKey
 		return nil
 	}
 	want, err := parseFingerprint(text)

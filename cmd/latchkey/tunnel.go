@@ -6,6 +6,7 @@ import (
 	"io"
 	"os"
 	"slices"
+	"strings"
 
 	"github.com/spf13/cobra"
 
@@ -97,6 +98,6 @@ func (p *program) report(out io.Writer, e client.ForwardEvent) {
 	case e.Kind == "listening":
 		fmt.Fprintf(out, "%s on %s\n", e.Service, e.Addr)
 	case e.Err != nil:
-		p.Note(e.Service, e.Err)
+		p.Note(strings.TrimSpace(e.Kind+" "+e.Service), e.Err)
 	}
 }

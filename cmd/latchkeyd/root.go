@@ -2,10 +2,13 @@ package main
 
 import (
 	"errors"
+	"io/fs"
+	"syscall"
 
 	"github.com/spf13/cobra"
 
 	"github.com/latchkey-dev/latchkey"
+	"github.com/latchkey-dev/latchkey/acl"
 	"github.com/latchkey-dev/latchkey/internal/cli"
 	"github.com/latchkey-dev/latchkey/internal/daemon"
 )
@@ -47,6 +50,20 @@ func (p *program) control(c *cobra.Command, f func(*daemon.Control) error) error
 	return errors.Join(f(control), control.Close())
 }
 
+// steps says what an administrator does about an error.
+var steps = []struct {
+	err  error
+	step string
+}{
+	{latchkey.ErrKeyFileMode, "make it private as shown; if others may have read the key, set the device up anew"},
+	{acl.ErrLoose, "make it private as shown, and look through latchkeyd user list"},
+	{acl.ErrDamaged, "put access.db back from a backup; without one, move the directory away and run latchkeyd init"},
+	{acl.ErrInUse, "wait for the other command, or stop the other daemon"},
+	{acl.ErrNewer, "install the version of latchkeyd that wrote it"},
+	{syscall.EADDRINUSE, "stop what uses the address, or change listen in " + daemon.ConfigFile},
+	{fs.ErrPermission, "run it as the user that owns the directory, or as root"},
+}
+
 // next is the step after an error that names none itself.
 func next(err error) string {
 	var control *daemon.ControlError
@@ -56,8 +73,11 @@ func next(err error) string {
 		return control.Next
 	case errors.As(err, &config):
 		return "correct " + config.File
-	case errors.Is(err, latchkey.ErrKeyFileMode):
-		return "make the file private; nobody else may ever have read it"
+	}
+	for _, s := range steps {
+		if errors.Is(err, s.err) {
+			return s.step
+		}
 	}
 	return ""
 }

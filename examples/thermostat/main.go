@@ -14,6 +14,7 @@ import (
 	"os"
 	"os/signal"
 	"strconv"
+	"strings"
 	"sync"
 	"time"
 
@@ -56,7 +57,7 @@ func (t *thermostat) getTarget(w device.ResponseWriter, _ *device.Request) {
 }
 
 func (t *thermostat) putTarget(w device.ResponseWriter, r *device.Request) {
-	degrees, err := strconv.ParseFloat(string(r.Body), 64)
+	degrees, err := strconv.ParseFloat(strings.TrimSpace(string(r.Body)), 64)
 	if err != nil || math.IsNaN(degrees) || degrees < 5 || degrees > 30 {
 		device.Error(w, fmt.Errorf("%w: a target is 5 to 30 degrees", latchkey.ErrProtocol))
 		return

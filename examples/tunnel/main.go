@@ -62,7 +62,13 @@ func forward(ctx context.Context, c *client.Client, args []string) error {
 		}
 		list = append(list, f)
 	}
-	return c.Forward(ctx, args[0], list, client.ForwardOptions{
-		Event: func(e client.ForwardEvent) { log.Println(e.Kind, e.Service, e.Addr, e.Err) },
-	})
+	return c.Forward(ctx, args[0], list, client.ForwardOptions{Event: report})
+}
+
+func report(e client.ForwardEvent) {
+	if e.Kind == "listening" {
+		fmt.Println(e.Service, "on", e.Addr)
+	} else if e.Err != nil {
+		log.Println(e.Kind, e.Service, e.Err)
+	}
 }

@@ -57,6 +57,7 @@ func (a *App) Run(ctx context.Context, root *cobra.Command, args []string) int {
 	root.SetErr(a.Err)
 	root.SetArgs(args)
 	root.PersistentFlags().StringVar(&a.levelText, "log-level", "", "`LEVEL` of the log on stderr: debug, info, warn or error")
+	root.SetUsageTemplate(strings.ReplaceAll(root.UsageTemplate(), "{{if .Runnable}}", "{{if and .Runnable (not .HasSubCommands)}}"))
 	root.PersistentPreRunE = func(*cobra.Command, []string) error { return a.setLevel() }
 	a.prepare(root)
 	command, err := root.ExecuteContextC(ctx)

@@ -38,10 +38,17 @@ func (a *App) report(err error, command string) {
 	}
 }
 
-// cause is the error's text without the library's name, which the program's
-// own name in front of it already says.
+// packages prefix their errors with their names, which say nothing to the
+// person in front of a program.
+var packages = []string{"latchkey: ", "acl: ", "client: ", "device: ", "pairing: "}
+
+// cause is the error's text without the names of packages.
 func cause(err error) string {
-	return strings.TrimSpace(strings.ReplaceAll(err.Error(), "latchkey: ", ""))
+	text := ": " + err.Error()
+	for _, name := range packages {
+		text = strings.ReplaceAll(text, ": "+name, ": ")
+	}
+	return strings.TrimSpace(strings.TrimPrefix(text, ": "))
 }
 
 func (a *App) next(err error, command string) string {

@@ -13,6 +13,7 @@
 //	sayudp ADDR TEXT            send a datagram, print the answer
 //	fetch URL                   print a page
 //	bytes FILE                  remember a file; same FILE fails if it changed
+//	edit FILE OLD NEW           replace text; truncate FILE N cuts a file
 //
 // A tunnel, a daemon and a client are then a few lines that read like the
 // README.

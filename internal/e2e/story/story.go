@@ -23,13 +23,14 @@ func Run(t *testing.T, bin string) {
 		Setup: func(env *testscript.Env) error {
 			env.Setenv("PATH", bin+string(filepath.ListSeparator)+env.Getenv("PATH"))
 			env.Setenv("HOME", env.WorkDir)
+			env.Setenv("GORACE", "atexit_sleep_ms=0") // many short programs; each would sleep a second
 			env.Values[key{}] = &stage{programs: map[string]*program{}, files: map[string][]byte{}}
 			return nil
 		},
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
 			"spawn": spawn, "await": await, "signal": signal, "ended": ended, "exits": exits,
 			"serve": serve, "say": say, "sayudp": sayUDP, "fetch": fetch,
-			"bytes": remember, "same": same,
+			"bytes": remember, "same": same, "edit": edit, "truncate": truncate,
 		},
 	})
 }
@@ -98,4 +99,22 @@ func same(ts *testscript.TestScript, neg bool, args []string) {
 	if was, ok := stageOf(ts).files[args[0]]; !ok || !bytes.Equal(was, text) {
 		ts.Fatalf("%s changed", args[0])
 	}
+}
+
+func edit(ts *testscript.TestScript, neg bool, args []string) {
+	need(ts, neg, args, 3, 3)
+	path := ts.MkAbs(args[0])
+	text, err := os.ReadFile(path)
+	ts.Check(err)
+	if !bytes.Contains(text, []byte(args[1])) {
+		ts.Fatalf("%q is not in %s:\n%s", args[1], args[0], text)
+	}
+	ts.Check(os.WriteFile(path, bytes.Replace(text, []byte(args[1]), []byte(args[2]), 1), 0o600))
+}
+
+func truncate(ts *testscript.TestScript, neg bool, args []string) {
+	need(ts, neg, args, 2, 2)
+	size, err := strconv.ParseInt(args[1], 10, 64)
+	ts.Check(err)
+	ts.Check(os.Truncate(ts.MkAbs(args[0]), size))
 }
