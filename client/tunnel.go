@@ -2,10 +2,12 @@ package client
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net"
 	"sync"
 
+	"github.com/latchkey-dev/latchkey"
 	"github.com/latchkey-dev/latchkey/internal/stream"
 )
 
@@ -22,7 +24,7 @@ func (c *Conn) Tunnel(ctx context.Context, service string) (net.Conn, error) {
 	s, err := l.session.Streams().Open(ctx, service)
 	if err != nil {
 		leave()
-		return nil, fmt.Errorf("open tunnel %s: %w", service, l.explain(err))
+		return nil, c.noTunnel(service, l.explain(err))
 	}
 	return &streamConn{s, leave}, nil
 }
@@ -38,9 +40,19 @@ func (c *Conn) TunnelUDP(ctx context.Context, service string) (net.Conn, error) 
 	f, err := l.session.Streams().OpenDatagram(ctx, service)
 	if err != nil {
 		leave()
-		return nil, fmt.Errorf("open tunnel %s: %w", service, l.explain(err))
+		return nil, c.noTunnel(service, l.explain(err))
 	}
 	return &flowConn{f, leave}, nil
+}
+
+// noTunnel says what failed, and by whose word.
+func (c *Conn) noTunnel(service string, err error) error {
+	op := "open tunnel " + service
+	var refused *latchkey.RemoteError
+	if errors.As(err, &refused) {
+		return &latchkey.RemoteError{Op: op, Peer: c.device.Key, Code: refused.Code}
+	}
+	return fmt.Errorf("%s: %w", op, err)
 }
 
 // enter counts a tunnel on l, so that an older session ends with its last one.
