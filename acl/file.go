@@ -50,7 +50,7 @@ func openFile(path string) (f *file, st *state, err error) {
 	case errors.Is(err, ErrInUse), errors.Is(err, bolterrors.ErrTimeout):
 		return nil, nil, fmt.Errorf("%w: %s: another daemon uses this directory; stop it or choose another directory", ErrInUse, path)
 	case errors.Is(err, ErrDamaged) && f.raw != nil:
-		f.raw.Close() // a second close does no harm
+		f.abandon() // a second close does no harm
 	}
 	if err != nil {
 		return nil, nil, err
@@ -77,7 +77,7 @@ func guard(path string, fn func() error) (err error) {
 	defer debug.SetPanicOnFault(debug.SetPanicOnFault(true))
 	defer func() {
 		if p := recover(); p != nil {
-			err = damaged(path, fmt.Errorf("%v", p))
+			err = fmt.Errorf("%w: %s: %v", ErrDamaged, path, p)
 		}
 	}()
 	return fn()
@@ -177,23 +177,7 @@ func (f *file) check(want *state) error {
 // before the last change, a second, empty transaction makes both meta pages
 // stand for the new state.
 func (f *file) commit(changes map[recordID]record, next *state) error {
-	return f.update(func(tx *bolt.Tx) error {
-		for id, r := range changes {
-			bucket, err := tx.CreateBucketIfNotExists([]byte(id.bucket))
-			if err != nil {
-				return err
-			}
-			if r == "" {
-				err = bucket.Delete([]byte(id.key))
-			} else {
-				err = bucket.Put([]byte(id.key), []byte(r))
-			}
-			if err != nil {
-				return err
-			}
-		}
-		return putSummary(tx, next)
-	})
+	return f.update(func(tx *bolt.Tx) error { return apply(tx, changes, next) })
 }
 
 // rewrite writes all of st anew, onto pages that were not in use. After a failed
@@ -206,24 +190,30 @@ func (f *file) rewrite(st *state) error {
 				return err
 			}
 		}
-		for id, r := range st.records {
-			bucket, err := tx.CreateBucketIfNotExists([]byte(id.bucket))
-			if err != nil {
-				return err
-			}
-			if err := bucket.Put([]byte(id.key), []byte(r)); err != nil {
-				return err
-			}
-		}
-		return putSummary(tx, st)
+		return apply(tx, st.records, st)
 	})
 }
 
-func putSummary(tx *bolt.Tx, st *state) error {
-	id, r := st.summarize().record()
+// apply puts changes into a transaction, and the summary of the state that they
+// lead to.
+func apply(tx *bolt.Tx, changes map[recordID]record, next *state) error {
+	for id, r := range changes {
+		if err := put(tx, id, r); err != nil {
+			return err
+		}
+	}
+	id, r := next.summarize().record()
+	return put(tx, id, r)
+}
+
+// put writes a record, or removes it if it is empty.
+func put(tx *bolt.Tx, id recordID, r record) error {
 	bucket, err := tx.CreateBucketIfNotExists([]byte(id.bucket))
 	if err != nil {
 		return err
+	}
+	if r == "" {
+		return bucket.Delete([]byte(id.key))
 	}
 	return bucket.Put([]byte(id.key), []byte(r))
 }
@@ -245,7 +235,14 @@ func (f *file) update(fn func(*bolt.Tx) error) error {
 // close lets go of the file and its lock. It never waits.
 func (f *file) close() error {
 	if f.broken {
-		return f.raw.Close()
+		return f.abandon()
 	}
 	return guard(f.path, f.db.Close)
+}
+
+// abandon lets go of a file on which bbolt panicked. Its mapping stays behind
+// and keeps the lock alive after the handle is closed, so the lock goes first.
+func (f *file) abandon() error {
+	unlock(f.raw)
+	return f.raw.Close()
 }

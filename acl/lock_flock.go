@@ -27,3 +27,6 @@ func lock(f *os.File, timeout time.Duration) error {
 		}
 	}
 }
+
+// unlock lets go of what lock took.
+func unlock(f *os.File) { _ = syscall.Flock(int(f.Fd()), syscall.LOCK_UN) }

@@ -1,0 +1,516 @@
+package acl
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"io/fs"
+	"maps"
+	"math/rand/v2"
+	"os"
+	"path/filepath"
+	"runtime"
+	"strings"
+	"testing"
+
+	bolt "go.etcd.io/bbolt"
+)
+
+// fullFile returns a file with branch pages, inline buckets, overflow pages and
+// free pages, and what is in it.
+func fullFile(t testing.TB) ([]byte, *state) {
+	t.Helper()
+	s := newStore(t)
+	random := rand.New(rand.NewPCG(1, 1))
+	pair(t, s, "anna", RoleAdmin, 1)
+	for i := range 3 {
+		update(t, s, func(tx *Tx) error {
+			for j := range 60 {
+				name := fmt.Sprintf("user-%d-%d", i, j)
+				if err := errors.Join(tx.AddUser(User{Name: name, Role: RoleUser}),
+					tx.AddKey(Key{Fingerprint: fingerprint(1000*i + j + 10), User: name, Name: "phone", Origin: "local-open"})); err != nil {
+					return err
+				}
+			}
+			return tx.SetSetting(fmt.Sprintf("large-%d", i), fmt.Sprint(random.Perm(2500))) // overflows its page
+		})
+	}
+	update(t, s, func(tx *Tx) error { return tx.RemoveUser("user-1-7") })
+	want := s.now.Load().state
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+	data, err := os.ReadFile(s.path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return data, want
+}
+
+// livePages returns the pages that are in use, metas included.
+func livePages(t testing.TB, data []byte) []int {
+	t.Helper()
+	root, pages, err := newestMeta(data)
+	if err != nil {
+		t.Fatal(err)
+	}
+	r := &pageReader{data: data, pages: pages, used: make([]bool, pages), visit: func(_, _, _ []byte) error { return nil }}
+	if err := r.walk(root, nil, nil, 0, r.bucket); err != nil {
+		t.Fatal(err)
+	}
+	live := []int{0, 1}
+	for i, used := range r.used {
+		if used {
+			live = append(live, i)
+		}
+	}
+	return live
+}
+
+// openBytes opens a file with that content.
+func openBytes(t testing.TB, data []byte) (*Store, error) {
+	t.Helper()
+	path := filepath.Join(t.TempDir(), "access.db")
+	if err := os.WriteFile(path, data, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	s, err := Open(path)
+	switch {
+	case err == nil:
+		t.Cleanup(func() { s.Close() })
+	case !strings.Contains(err.Error(), path):
+		t.Errorf("%v does not name the file", err)
+	}
+	after, readErr := os.ReadFile(path)
+	if readErr != nil {
+		t.Fatal(readErr)
+	}
+	if err != nil && !bytes.Equal(after, data) {
+		t.Errorf("%v, and the file was changed", err)
+	}
+	return s, err
+}
+
+// refusedOrSame fails the test unless data is refused as damaged, or holds want
+// to the last byte and can be changed. It reports which of them it was.
+func refusedOrSame(t *testing.T, what string, data []byte, want *state) (refused bool) {
+	t.Helper()
+	s, err := openBytes(t, data)
+	if err != nil {
+		if !errors.Is(err, ErrDamaged) {
+			t.Errorf("%s: %v", what, err)
+		}
+		return true
+	}
+	if !maps.Equal(s.now.Load().records, want.records) || s.now.Load().generation != want.generation {
+		t.Errorf("%s: accepted with another content", what)
+		return false
+	}
+	if err := s.Update(func(tx *Tx) error { return tx.SetSetting("after", what) }); err != nil {
+		t.Errorf("%s: accepted, but cannot be changed: %v", what, err)
+		return false
+	}
+	reopen(t, s)
+	return false
+}
+
+func TestFlippedBits(t *testing.T) {
+	data, want := fullFile(t)
+	live := livePages(t, data)
+	seed := rand.Uint64()
+	random := rand.New(rand.NewPCG(seed, 0))
+	refused := 0
+	for range flips {
+		damaged := bytes.Clone(data)
+		at := live[random.IntN(len(live))]*pageSize + random.IntN(pageSize)
+		bit := random.IntN(8)
+		damaged[at] ^= 1 << bit
+		what := fmt.Sprintf("seed %d: page %d, byte %d, bit %d", seed, at/pageSize, at%pageSize, bit)
+		if refusedOrSame(t, what, damaged, want) {
+			refused++
+		}
+	}
+	if refused < flips/4 {
+		t.Errorf("only %d of %d flips were refused: they did not hit what counts", refused, flips)
+	}
+	t.Logf("%d of %d flips refused, the others harmless", refused, flips)
+}
+
+// The first bytes of each page hold numbers that bbolt follows: every bit of
+// them is turned over.
+func TestFlippedHeaders(t *testing.T) {
+	data, want := fullFile(t)
+	for _, page := range livePages(t, data) {
+		for at := range headerSize + 2*elementSize {
+			for _, mask := range []byte{0x01, 0x80, 0xff} {
+				damaged := bytes.Clone(data)
+				damaged[page*pageSize+at] ^= mask
+				st, err := parseFile(damaged)
+				if err == nil && !maps.Equal(st.records, want.records) {
+					t.Errorf("page %d, byte %d, mask %x: accepted with another content", page, at, mask)
+				}
+			}
+		}
+	}
+}
+
+// Damage to either meta page must not bring back the state before the last
+// change.
+func TestDamagedMeta(t *testing.T) {
+	data, want := fullFile(t)
+	for page := range 2 {
+		for _, size := range []int{1, 64, 512, pageSize} {
+			damaged := bytes.Clone(data)
+			at := page*pageSize + headerSize
+			clear(damaged[at : at+min(size, pageSize-headerSize)])
+			if refusedOrSame(t, fmt.Sprintf("meta %d, %d bytes", page, size), damaged, want) {
+				t.Errorf("meta %d, %d bytes: refused, though the other one is whole", page, size)
+			}
+		}
+	}
+	clear(data[:2*pageSize])
+	if !refusedOrSame(t, "both metas", data, want) {
+		t.Error("both metas gone: accepted")
+	}
+}
+
+func TestTruncated(t *testing.T) {
+	data, want := fullFile(t)
+	last := 0
+	for _, page := range livePages(t, data) {
+		last = max(last, page)
+	}
+	for page := range len(data) / pageSize {
+		for _, size := range []int{page * pageSize, page*pageSize + 1, page*pageSize + pageSize/2} {
+			refused := refusedOrSame(t, fmt.Sprintf("%d bytes", size), data[:size], want)
+			if !refused && size < (last+1)*pageSize {
+				t.Errorf("%d bytes: accepted, though page %d is in use", size, last)
+			}
+		}
+	}
+	for n := range 64 {
+		if _, err := openBytes(t, data[:n]); !errors.Is(err, ErrDamaged) {
+			t.Errorf("%d bytes: %v", n, err)
+		}
+	}
+}
+
+func TestSwappedPages(t *testing.T) {
+	data, want := fullFile(t)
+	live := livePages(t, data)
+	for i, a := range live {
+		for _, b := range live[:i] {
+			for _, fixNumbers := range []bool{false, true} {
+				damaged := bytes.Clone(data)
+				copy(damaged[a*pageSize:][:pageSize], data[b*pageSize:][:pageSize])
+				copy(damaged[b*pageSize:][:pageSize], data[a*pageSize:][:pageSize])
+				if fixNumbers { // each page says that it belongs where it lies
+					copy(damaged[a*pageSize:][:8], data[a*pageSize:][:8])
+					copy(damaged[b*pageSize:][:8], data[b*pageSize:][:8])
+				}
+				st, err := parseFile(damaged)
+				if err == nil && !maps.Equal(st.records, want.records) {
+					t.Errorf("pages %d and %d: accepted with another content", a, b)
+				}
+				if err == nil && a > 1 {
+					t.Errorf("pages %d and %d: accepted", a, b)
+				}
+			}
+		}
+	}
+}
+
+// Content that bbolt finds in order, but that is not what the last change wrote.
+func TestForeignContent(t *testing.T) {
+	s := newStore(t)
+	pair(t, s, "anna", RoleAdmin, 1)
+	pair(t, s, "bob", RoleGuest, 2)
+	pair(t, s, "carl", RoleGuest, 3)
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+	get := func(tx *bolt.Tx, bucket, key string) []byte {
+		return bytes.Clone(tx.Bucket([]byte(bucket)).Get([]byte(key)))
+	}
+	put := func(tx *bolt.Tx, bucket, key string, value []byte) error {
+		return tx.Bucket([]byte(bucket)).Put([]byte(key), value)
+	}
+	about := func(tx *bolt.Tx, s summary) error {
+		id, r := s.record()
+		return put(tx, id.bucket, id.key, []byte(r))
+	}
+	now, err := Open(s.path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	right := now.now.Load().summarize()
+	now.Close()
+	for _, c := range []struct {
+		name string
+		fn   func(*bolt.Tx) error
+		want error
+	}{
+		{"a record lost", func(tx *bolt.Tx) error { return tx.Bucket([]byte(usersBucket)).Delete([]byte("carl")) }, ErrDamaged},
+		{"all users and keys lost", func(tx *bolt.Tx) error {
+			return errors.Join(tx.DeleteBucket([]byte(usersBucket)), tx.DeleteBucket([]byte(keysBucket)))
+		}, ErrDamaged},
+		{"everything lost", func(tx *bolt.Tx) error {
+			for _, b := range buckets {
+				if err := tx.DeleteBucket([]byte(b)); err != nil && b != settingsBucket {
+					return err
+				}
+			}
+			return nil
+		}, ErrDamaged},
+		{"records swapped", func(tx *bolt.Tx) error {
+			b, c := get(tx, usersBucket, "bob"), get(tx, usersBucket, "carl")
+			return errors.Join(put(tx, usersBucket, "bob", c), put(tx, usersBucket, "carl", b))
+		}, ErrDamaged},
+		{"a record under another key", func(tx *bolt.Tx) error { return put(tx, usersBucket, "dora", get(tx, usersBucket, "bob")) }, ErrDamaged},
+		{"a record in another bucket", func(tx *bolt.Tx) error { return put(tx, rolesBucket, "bob", get(tx, usersBucket, "bob")) }, ErrDamaged},
+		{"a whole record that nobody wrote", func(tx *bolt.Tx) error {
+			id := recordID{settingsBucket, "x"}
+			b, err := tx.CreateBucketIfNotExists([]byte(settingsBucket))
+			return errors.Join(err, b.Put([]byte("x"), []byte(seal(id, []byte(`"y"`)))))
+		}, ErrDamaged},
+		{"a record from before", func(tx *bolt.Tx) error {
+			id := recordID{usersBucket, "bob"}
+			return put(tx, usersBucket, "bob", []byte(seal(id, []byte(`{"name":"bob","role":"admin"}`))))
+		}, ErrDamaged},
+		{"an empty record", func(tx *bolt.Tx) error { return put(tx, usersBucket, "bob", nil) }, ErrDamaged},
+		{"a bucket that is not ours", func(tx *bolt.Tx) error {
+			b, err := tx.CreateBucket([]byte("more"))
+			return errors.Join(err, b.Put([]byte("a"), []byte("b")))
+		}, ErrDamaged},
+		{"a bucket in a bucket", func(tx *bolt.Tx) error {
+			_, err := tx.Bucket([]byte(usersBucket)).CreateBucket([]byte("more"))
+			return err
+		}, ErrDamaged},
+		{"no summary", func(tx *bolt.Tx) error { return tx.Bucket([]byte(aboutBucket)).Delete([]byte(summaryKey)) }, ErrDamaged},
+		{"a summary of another time", func(tx *bolt.Tx) error {
+			old := right
+			old.Count--
+			return about(tx, old)
+		}, ErrDamaged},
+		{"a later version", func(tx *bolt.Tx) error {
+			later := right
+			later.Version = Version + 1
+			return about(tx, later)
+		}, ErrNewer},
+		{"a later version with later fields", func(tx *bolt.Tx) error {
+			id, _ := right.record()
+			return put(tx, id.bucket, id.key, []byte(seal(id, []byte(`{"version":2,"tree":[1,2]}`))))
+		}, ErrNewer},
+	} {
+		data, err := os.ReadFile(s.path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		path := filepath.Join(t.TempDir(), "access.db")
+		if err := os.WriteFile(path, data, 0o600); err != nil {
+			t.Fatal(err)
+		}
+		db, err := bolt.Open(path, 0o600, options(os.OpenFile))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := errors.Join(db.Update(c.fn), db.Close()); err != nil {
+			t.Fatalf("%s: %v", c.name, err)
+		}
+		again, err := Open(path)
+		if !errors.Is(err, c.want) || !strings.Contains(err.Error(), path) {
+			t.Errorf("%s: %v", c.name, err)
+		}
+		if err == nil {
+			again.Close()
+		}
+	}
+}
+
+func TestOtherFiles(t *testing.T) {
+	foreign := filepath.Join(t.TempDir(), "foreign.db")
+	db, err := bolt.Open(foreign, 0o600, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := db.Close(); err != nil {
+		t.Fatal(err)
+	}
+	empty, err := os.ReadFile(foreign)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, data := range map[string][]byte{
+		"an empty file":        {},
+		"one byte":             {0},
+		"zeros":                make([]byte, 32<<10),
+		"text":                 []byte(strings.Repeat("users: []\n", 10_000)),
+		"random bytes":         randomBytes(64 << 10),
+		"a database of others": empty,
+	} {
+		if _, err := openBytes(t, data); !errors.Is(err, ErrDamaged) {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+}
+
+func randomBytes(n int) []byte {
+	b := make([]byte, n)
+	random := rand.New(rand.NewPCG(1, 2))
+	for i := range b {
+		b[i] = byte(random.Uint32())
+	}
+	return b
+}
+
+func TestOpenRefuses(t *testing.T) {
+	data, _ := fullFile(t)
+	write := func(t *testing.T, mode fs.FileMode) string {
+		t.Helper()
+		path := filepath.Join(t.TempDir(), "access.db")
+		if err := errors.Join(os.WriteFile(path, data, 0o600), os.Chmod(path, mode)); err != nil {
+			t.Fatal(err)
+		}
+		return path
+	}
+	refuses := func(name string, want error, path, hint string) {
+		t.Helper()
+		s, err := Open(path)
+		if !errors.Is(err, want) || !strings.Contains(err.Error(), hint) {
+			t.Errorf("%s: %v", name, err)
+		}
+		if err == nil {
+			s.Close()
+		}
+	}
+	missing := filepath.Join(t.TempDir(), "access.db")
+	refuses("missing", fs.ErrNotExist, missing, "restore a backup, or run init")
+	if _, err := os.Lstat(missing); err == nil {
+		t.Error("Open made a file")
+	}
+	refuses("a directory", ErrLoose, t.TempDir(), "not a regular file")
+	if runtime.GOOS == "windows" {
+		return
+	}
+	for _, mode := range []fs.FileMode{0o640, 0o604, 0o660, 0o666, 0o601} {
+		path := write(t, mode)
+		refuses(mode.String(), ErrLoose, path, "chmod 600 "+path)
+	}
+	for _, mode := range []fs.FileMode{0o770, 0o702, 0o777} {
+		path := write(t, 0o600)
+		if err := os.Chmod(filepath.Dir(path), mode); err != nil {
+			t.Fatal(err)
+		}
+		refuses("directory "+mode.String(), ErrLoose, path, "chmod 700 "+filepath.Dir(path))
+	}
+	link := filepath.Join(t.TempDir(), "access.db")
+	if err := os.Symlink(write(t, 0o600), link); err != nil {
+		t.Fatal(err)
+	}
+	refuses("a symbolic link", ErrLoose, link, "not a regular file")
+}
+
+func TestSecondProcess(t *testing.T) {
+	s := newStore(t)
+	if _, err := Open(s.path); !errors.Is(err, ErrInUse) || !strings.Contains(err.Error(), "another daemon uses this directory") {
+		t.Errorf("%v", err)
+	}
+	pair(t, s, "anna", RoleAdmin, 1) // the first is not disturbed
+	reopen(t, s)
+}
+
+func TestCreate(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), "a", "b")
+	path := filepath.Join(dir, "access.db")
+	s, err := Create(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+	before, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := Create(path); !errors.Is(err, fs.ErrExist) {
+		t.Errorf("again: %v", err)
+	}
+	empty := filepath.Join(dir, "empty.db")
+	if err := os.WriteFile(empty, nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := Create(empty); !errors.Is(err, fs.ErrExist) {
+		t.Errorf("over an empty file: %v", err)
+	}
+	after, err := os.ReadFile(path)
+	if err != nil || !bytes.Equal(before, after) {
+		t.Error("the file was changed")
+	}
+	entries, err := os.ReadDir(dir)
+	if err != nil || len(entries) != 2 {
+		t.Errorf("left behind: %v, %v", entries, err)
+	}
+	if runtime.GOOS == "windows" {
+		return
+	}
+	for name, want := range map[string]fs.FileMode{path: 0o600, dir: 0o700, filepath.Dir(dir): 0o700} {
+		info, err := os.Stat(name)
+		if err != nil || info.Mode().Perm() != want {
+			t.Errorf("%s has mode %v, %v", name, info.Mode(), err)
+		}
+	}
+}
+
+// What this package reads without bbolt is what bbolt reads, and bbolt finds the
+// file in order.
+func TestPagesEqualBolt(t *testing.T) {
+	data, want := fullFile(t)
+	path := filepath.Join(t.TempDir(), "access.db")
+	if err := os.WriteFile(path, data, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	db, err := bolt.Open(path, 0o600, options(os.OpenFile))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer db.Close()
+	got := make(map[recordID]record)
+	err = db.View(func(tx *bolt.Tx) error {
+		for err := range tx.Check() {
+			t.Error(err)
+		}
+		return tx.ForEach(func(bucket []byte, b *bolt.Bucket) error {
+			return b.ForEach(func(key, value []byte) error {
+				got[recordID{string(bucket), string(key)}] = record(value)
+				return nil
+			})
+		})
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	id, r := want.summarize().record()
+	if got[id] != r {
+		t.Error("another summary")
+	}
+	delete(got, id)
+	if !maps.Equal(got, want.records) {
+		t.Error("other records")
+	}
+	if live := livePages(t, data); len(live) < 20 {
+		t.Errorf("only %d live pages: the file is too simple to test with", len(live))
+	}
+}
+
+func FuzzParseFile(f *testing.F) {
+	data, want := fullFile(f)
+	f.Add(data)
+	f.Add(data[:8*pageSize])
+	f.Add([]byte{})
+	f.Fuzz(func(t *testing.T, data []byte) {
+		if st, err := parseFile(data); err == nil && !maps.Equal(st.records, want.records) {
+			t.Error("accepted with another content")
+		}
+	})
+}

@@ -1,0 +1,226 @@
+package acl
+
+import (
+	"errors"
+	"fmt"
+	"maps"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/latchkey-dev/latchkey"
+	"pgregory.net/rapid"
+)
+
+// A model is what a store is meant to hold, in the plainest form.
+type model struct {
+	users    map[string]string // role
+	keys     map[int]string    // user
+	settings map[string]string
+}
+
+func newModel() *model {
+	return &model{users: map[string]string{}, keys: map[int]string{}, settings: map[string]string{}}
+}
+
+func (m *model) clone() *model {
+	return &model{maps.Clone(m.users), maps.Clone(m.keys), maps.Clone(m.settings)}
+}
+
+func (m *model) admins() int {
+	names := map[string]bool{}
+	for _, user := range m.keys {
+		if m.users[user] == RoleAdmin {
+			names[user] = true
+		}
+	}
+	return len(names)
+}
+
+func (m *model) String() string {
+	var lines []string
+	for name, role := range m.users {
+		lines = append(lines, "user "+name+" "+role)
+	}
+	for n, user := range m.keys {
+		lines = append(lines, fmt.Sprintf("key %s %s", fingerprint(n), user))
+	}
+	for name, value := range m.settings {
+		lines = append(lines, "setting "+name+" "+value)
+	}
+	slices.Sort(lines)
+	return strings.Join(lines, "\n")
+}
+
+// held writes the content of a store in the form of model.String.
+func held(s *Store) string {
+	var lines []string
+	err := s.View(func(tx *Tx) error {
+		for _, u := range tx.Users() {
+			lines = append(lines, "user "+u.Name+" "+u.Role)
+			for _, k := range tx.Keys(u.Name) {
+				lines = append(lines, fmt.Sprintf("key %s %s", k.Fingerprint, k.User))
+			}
+		}
+		for name := range tx.state.settings {
+			value, _ := tx.Setting(name)
+			lines = append(lines, "setting "+name+" "+value)
+		}
+		return nil
+	})
+	if err != nil {
+		lines = append(lines, err.Error())
+	}
+	slices.Sort(lines)
+	return strings.Join(lines, "\n")
+}
+
+// An operation changes a store and a model in the same way. The model says
+// which error, if any, is due.
+type operation struct {
+	name  string
+	store func(*Tx) error
+	model func(*model) error
+}
+
+func drawOperation(t *rapid.T) operation {
+	user := rapid.SampledFrom([]string{"anna", "bob", "BOB", "carl"}).Draw(t, "user")
+	role := rapid.SampledFrom([]string{RoleAdmin, RoleUser, "nobody"}).Draw(t, "role")
+	key := rapid.IntRange(1, 5).Draw(t, "key")
+	value := rapid.StringN(0, 20, -1).Draw(t, "value")
+	switch rapid.IntRange(0, 6).Draw(t, "kind") {
+	case 0:
+		return operation{"add user " + user, func(tx *Tx) error { return tx.AddUser(User{Name: user, Role: role}) },
+			func(m *model) error {
+				for name := range m.users {
+					if strings.EqualFold(name, user) {
+						return latchkey.ErrConflict
+					}
+				}
+				m.users[user] = role
+				return nil
+			}}
+	case 1, 2:
+		return operation{fmt.Sprintf("add key %d of %s", key, user),
+			func(tx *Tx) error { return tx.AddKey(Key{Fingerprint: fingerprint(key), User: user}) },
+			func(m *model) error {
+				if m.keys[key] != "" {
+					return latchkey.ErrConflict
+				}
+				m.keys[key] = user
+				return nil
+			}}
+	case 3:
+		return operation{"remove user " + user, func(tx *Tx) error { return tx.RemoveUser(user) },
+			func(m *model) error {
+				if m.users[user] == "" {
+					return latchkey.ErrNotFound
+				}
+				delete(m.users, user)
+				maps.DeleteFunc(m.keys, func(_ int, owner string) bool { return owner == user })
+				return nil
+			}}
+	case 4:
+		return operation{fmt.Sprintf("remove key %d", key), func(tx *Tx) error { return tx.RemoveKey(fingerprint(key)) },
+			func(m *model) error {
+				if m.keys[key] == "" {
+					return latchkey.ErrNotFound
+				}
+				delete(m.keys, key)
+				return nil
+			}}
+	case 5:
+		return operation{"role of " + user + " " + role, func(tx *Tx) error { return tx.SetRole(user, role) },
+			func(m *model) error {
+				if m.users[user] == "" {
+					return latchkey.ErrNotFound
+				}
+				m.users[user] = role
+				return nil
+			}}
+	default:
+		return operation{"set", func(tx *Tx) error { return tx.SetSetting("s", value) },
+			func(m *model) error { m.settings["s"] = value; return nil }}
+	}
+}
+
+// check is what holds for a model after each change.
+func (m *model) check(before *model) error {
+	for _, role := range m.users {
+		if role == "nobody" {
+			return latchkey.ErrNotFound
+		}
+	}
+	for _, user := range m.keys {
+		if m.users[user] == "" {
+			return latchkey.ErrNotFound
+		}
+	}
+	if before.admins() > 0 && m.admins() == 0 {
+		return ErrLastAdmin
+	}
+	return nil
+}
+
+// TestStoreEqualsModel runs changes of one to three operations, some of them
+// with a fault at the end, against a model, and opens the file again after each.
+func TestStoreEqualsModel(t *testing.T) {
+	dir, runs := t.TempDir(), 0
+	rapid.Check(t, func(t *rapid.T) {
+		runs++
+		s, err := Create(filepath.Join(dir, fmt.Sprint(runs), "access.db"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer func() { s.Close() }()
+		m := newModel()
+		for range 12 {
+			next := m.clone()
+			var operations []operation
+			for range rapid.IntRange(1, 3).Draw(t, "operations") {
+				operations = append(operations, drawOperation(t))
+			}
+			var want error
+			for _, o := range operations {
+				if want == nil {
+					want = o.model(next)
+				}
+			}
+			if want == nil {
+				want = next.check(m)
+			}
+			fault := rapid.IntRange(0, 3*len(faults)).Draw(t, "fault")
+			if fault < len(faults) {
+				s.commit = faults[fault].commit
+			}
+			err := s.Update(func(tx *Tx) error {
+				for _, o := range operations {
+					if err := o.store(tx); err != nil {
+						return err
+					}
+				}
+				return nil
+			})
+			failed := want == nil && fault < len(faults) && !faults[fault].written
+			switch {
+			case failed && err == nil, !failed && !errors.Is(err, want), !failed && (err == nil) != (want == nil):
+				t.Fatalf("got %v, want %v, fault %d", err, want, fault)
+			case want == nil && !failed:
+				m = next
+			}
+			if got := held(s); got != m.String() {
+				t.Fatalf("before the file is opened again: got\n%s\nwant\n%s", got, m)
+			}
+			if err := s.Close(); err != nil && fault >= len(faults) {
+				t.Fatal(err)
+			}
+			if s, err = Open(s.path); err != nil {
+				t.Fatal(err)
+			}
+			if got := held(s); got != m.String() {
+				t.Fatalf("got\n%s\nwant\n%s", got, m)
+			}
+		}
+	})
+}
