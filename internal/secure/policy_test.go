@@ -230,6 +230,7 @@ func TestParameters(t *testing.T) {
 		"no extended master secret": dtls.WithExtendedMasterSecret(dtls.DisableExtendedMasterSecret),
 		"CBC only":                  dtls.WithCipherSuites(dtls.TLS_ECDHE_ECDSA_WITH_AES_256_CBC_SHA),
 		"CCM only":                  dtls.WithCipherSuites(dtls.TLS_ECDHE_ECDSA_WITH_AES_128_CCM),
+		"SHA-384 signatures only":   dtls.WithSignatureSchemes(tls.ECDSAWithP384AndSHA384),
 		"other protocol":            dtls.WithSupportedProtocols("h2"),
 	}
 	accepted := map[string]dtls.Option{

@@ -274,8 +274,20 @@ func TestHelloDoesNotDisturb(t *testing.T) {
 	cfg, client, other := anyone(t), anyone(t), anyone(t)
 	synctest.Test(t, func(t *testing.T) {
 		h := newHall(t, cfg, Limits{})
+		var own []byte // the ClientHello of the session
+		h.network.Filter(func(d *netlab.Datagram) bool {
+			if own == nil {
+				own = slices.Clone(d.Payload)
+			}
+			return true
+		})
 		v := h.mustVisit(t, client, clientAddr)
 		first := <-h.accepted
+		h.network.Inject(netlab.Datagram{From: clientAddr, To: serverAddr, Payload: own})
+		synctest.Wait()
+		if halves, _, _ := h.counts(); halves != 0 {
+			t.Error("a late copy of its own ClientHello begins a handshake")
+		}
 		for i := range 20 {
 			h.network.Inject(netlab.Datagram{From: clientAddr, To: serverAddr, Payload: hello(t)})
 			if err := v.echo(t, fmt.Sprint("still here ", i)); err != nil {
@@ -512,6 +524,33 @@ func TestSessionsAreLimited(t *testing.T) {
 		}
 		a.leave()
 		h.mustVisit(t, client, netip.AddrPortFrom(clientAddr.Addr(), 1)) // takes its own place
+	})
+	synctest.Test(t, func(t *testing.T) { // all at once
+		h := newHall(t, cfg, Limits{Sessions: 2})
+		var visits sync.WaitGroup
+		for port := range uint16(5) {
+			visits.Go(func() { _, _ = h.visit(t, client, netip.AddrPortFrom(clientAddr.Addr(), 1+port)) })
+		}
+		visits.Wait()
+		synctest.Wait()
+		if _, conns, sources := h.counts(); conns != 2 || sources != 2 || len(h.accepted) != 2 {
+			t.Errorf("%d sessions of %d sources, %d accepted", conns, sources, len(h.accepted))
+		}
+	})
+}
+
+func TestCloseDuringHandshakes(t *testing.T) {
+	cfg, template := anyone(t), hello(t)
+	synctest.Test(t, func(t *testing.T) {
+		h := newHall(t, cfg, Limits{})
+		for i := range 10 {
+			spoof(h, template, netip.AddrPortFrom(clientAddr.Addr(), uint16(i+1)), i)
+		}
+		start := time.Now()
+		h.Close()
+		if d := time.Since(start); d != 0 {
+			t.Errorf("Close took %v", d)
+		}
 	})
 }
 
