@@ -57,7 +57,7 @@ func (a *App) Run(ctx context.Context, root *cobra.Command, args []string) int {
 	root.SetErr(a.Err)
 	root.SetArgs(args)
 	root.PersistentFlags().StringVar(&a.levelText, "log-level", "", "`LEVEL` of the log on stderr: debug, info, warn or error")
-	root.SetUsageTemplate(strings.ReplaceAll(root.UsageTemplate(), "{{if .Runnable}}", "{{if and .Runnable (not .HasSubCommands)}}"))
+	root.SetUsageFunc(usage(root.UsageFunc()))
 	root.PersistentPreRunE = func(*cobra.Command, []string) error { return a.setLevel() }
 	a.prepare(root)
 	command, err := root.ExecuteContextC(ctx)
@@ -117,6 +117,18 @@ func (a *App) prepare(c *cobra.Command) {
 	}
 	for _, sub := range c.Commands() {
 		a.prepare(sub)
+	}
+}
+
+// usage prints groups without their body, which only asks for a command. A
+// template would do the same, and make every program 2 MB larger.
+func usage(print func(*cobra.Command) error) func(*cobra.Command) error {
+	return func(c *cobra.Command) error {
+		if body := c.RunE; c.HasSubCommands() {
+			c.RunE = nil
+			defer func() { c.RunE = body }()
+		}
+		return print(c)
 	}
 }
 
