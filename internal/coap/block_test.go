@@ -204,7 +204,7 @@ func TestUploadSteps(t *testing.T) {
 		"block longer than it says":  {{0, true, 2, 65, 0, "4.00"}},
 		"last longer than it says":   {{0, false, 2, 65, 0, "4.00"}},
 		"announced too large":        {{0, true, 2, 64, 257, "4.13"}},
-		"announced far too large":    {{0, true, 2, 64, 1<<32 - 1, "4.13"}},
+		"announced far too large":    {{0, true, 2, 64, 1<<31 - 1, "4.13"}},
 		"announced later":            {{0, true, 2, 64, 0, "2.31"}, {1, true, 2, 64, 257, "4.13"}, {1, true, 2, 64, 0, "4.08"}},
 		"block number too large":     {{4, true, 2, 64, 0, "4.13"}},
 		"largest block number":       {{maxBlockNumber, true, 6, 1024, 0, "4.13"}},

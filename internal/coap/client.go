@@ -23,6 +23,9 @@ var errChanged = fmt.Errorf("%w: the body changed while it was fetched", latchke
 //
 // Do ignores r.Observe. It does not modify r.
 func (e *Endpoint) Do(ctx context.Context, r *Request) (*Response, error) {
+	if r.Code == empty || r.Code.Class() != 0 {
+		return nil, fmt.Errorf("coap: %v is no method", r.Code)
+	}
 	if len(r.Body) > e.cfg.MaxBody {
 		return nil, latchkey.ErrTooLarge
 	}

@@ -2,9 +2,10 @@
 // session: both peers may ask, answer, observe (RFC 7641) and move bodies
 // block by block (RFC 7959), also with FETCH, PATCH and iPATCH (RFC 8132).
 //
-// An Endpoint owns no socket, no timer and, while nothing is under way, no
-// goroutine. Whoever owns the session pushes datagrams in with Deliver, takes
-// them out with Config.Send and calls Tick about ten times a second:
+// An Endpoint owns no socket and no timer, and nothing that it does takes a
+// goroutine for each exchange. Whoever owns the session pushes datagrams in
+// with Deliver, takes them out with Config.Send and calls Tick about ten times
+// a second:
 //
 //	e := coap.New(coap.Config{Send: session.Write, Handler: serve})
 //	go session.Serve(e.Deliver)
@@ -14,16 +15,14 @@
 //
 // A datagram passes through small parts, each in its own file:
 //
-//	wire.go       bytes to message and back; RST, 4.02 and 5.05 where the RFC asks for them
-//	replies.go    each request runs once; its duplicates get the same answer
-//	outbox.go     confirmable messages are repeated until acknowledged
-//	upload.go     Block1: requests are put together, within caps
-//	download.go   Block2: answers are handed out in blocks
-//	serve.go      requests to the Handler on a bounded pool (workers.go)
-//	observation.go  notifications, latest state first
-//	exchange.go   requests of our own through go-coap's client connection
-//	client.go     Do, and blocks in both directions
-//	watch.go      Observe
+//	wire.go, options.go, read.go   bytes to message to Request, and what may be in it
+//	outbox.go                      confirmable messages are repeated until acknowledged
+//	serve.go, workers.go           requests of the peer, on a bounded pool
+//	replies.go                     each runs once; its duplicates get the same answer
+//	upload.go, download.go         their bodies, and ours in answer, block by block
+//	observation.go                 notifications, latest state first
+//	client.go, exchange.go         requests of our own, bodies in both directions
+//	watch.go                       observations of our own
 //
 // The codec, and the matching of answers to our own requests, are go-coap's:
 // its udp/client.Conn runs on our implementation of its Session interface.

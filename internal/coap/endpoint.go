@@ -43,9 +43,9 @@ type Endpoint struct {
 	sequence     uint32 // of the last notification
 }
 
-// New returns an endpoint. It starts no goroutine; the first request of ours
-// starts one and the peer's requests start workers, all of which end after
-// Close. It panics without Config.Send.
+// New returns an endpoint. It starts no goroutine: the first request of ours
+// starts one, and the peer's requests start workers, which end when there is
+// nothing to do. After Close all of them end. It panics without Config.Send.
 func New(cfg Config) *Endpoint {
 	cfg = cfg.withDefaults()
 	ctx, cancel := context.WithCancel(context.Background())
@@ -83,7 +83,7 @@ func (e *Endpoint) Deliver(b []byte) {
 		e.control(&m.message)
 	case m.code.Class() == 0:
 		e.request(&m.message, b)
-	case m.code.Class() == 2, m.code.Class() == 4, m.code.Class() == 5:
+	case m.code.answers():
 		e.response(&m.message, b)
 	default:
 		e.reject(&m.message)

@@ -156,14 +156,17 @@ func (e *Endpoint) open(t token, x *exchange) (*client.Conn, error) {
 
 // transmit sends a request of an open exchange until it is acknowledged.
 func (e *Endpoint) transmit(id uint16, t codec.Token, b []byte) error {
+	if len(b) > maxDatagram {
+		return latchkey.ErrTooLarge
+	}
 	b = bytes.Clone(b)
 	p := &pending{data: b}
 	p.token.n = uint8(copy(p.token.b[:], t))
 	e.mu.Lock()
 	x := e.exchanges[p.token]
-	if x == nil || x.id != id || len(b) > maxDatagram {
+	if x == nil || x.id != id {
 		e.mu.Unlock()
-		return latchkey.ErrTooLarge
+		return net.ErrClosed
 	}
 	p.over = func(err error) {
 		if err != nil {

@@ -68,10 +68,10 @@ func (e *Endpoint) nextSequenceLocked() int {
 // Notify sends r, which must not be modified any more, as the present state.
 // While an earlier notification is unacknowledged the latest state waits and
 // takes its place (RFC 7641 section 4.5.2). A response that is not a success
-// is the last one. Notify does not block.
+// goes out at once and ends the observation. Notify does not block.
 func (o *Observation) Notify(r *Response) {
-	if len(r.Body) > o.e.cfg.MaxBody {
-		o.e.log.Error("coap notification exceeds the largest body")
+	if err := o.e.sendable(r); err != nil {
+		o.e.log.Error("coap notification failed", "err", err)
 		r = NewResponse(InternalServerError)
 	}
 	o.e.mu.Lock()
@@ -80,6 +80,9 @@ func (o *Observation) Notify(r *Response) {
 		return
 	}
 	o.next = r
+	if r.Code.Class() != 2 {
+		o.withdrawLocked()
+	}
 	data := o.flushLocked()
 	o.e.mu.Unlock()
 	if data != nil {
@@ -182,9 +185,14 @@ func (o *Observation) endLocked() {
 	if o.e.observations[o.token] == o {
 		delete(o.e.observations, o.token)
 	}
+	o.withdrawLocked()
+	close(o.done)
+}
+
+// withdrawLocked stops the repetition of the last notification.
+func (o *Observation) withdrawLocked() {
 	if o.sent != nil {
 		o.e.outbox.drop(o.sent)
 		o.sent = nil
 	}
-	close(o.done)
 }

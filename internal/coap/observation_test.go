@@ -122,6 +122,25 @@ func TestNotifyReplacesUnacknowledged(t *testing.T) {
 	}
 }
 
+// TestReplacedNotificationIsForgotten acknowledges and rejects one that a newer
+// one has replaced: that says nothing about the newer one.
+func TestReplacedNotificationIsForgotten(t *testing.T) {
+	s := newSource()
+	r := newRaw(t, Config{Handler: s.handle})
+	o := register(t, r, s)
+	s.set([]byte("1"))
+	first := r.next()
+	s.set([]byte("2"))
+	r.Tick(time.Now().Add(4 * time.Second))
+	second := r.next()
+	r.Deliver(bare(codec.Reset, first.id))
+	r.Deliver(bare(codec.Acknowledgement, first.id))
+	r.Tick(time.Now().Add(20 * time.Second))
+	if again := r.next(); again.String() != second.String() || ended(o) {
+		t.Errorf("%v, then %v, ended %v", second, again, ended(o))
+	}
+}
+
 func TestObservationEnds(t *testing.T) {
 	final := NewResponse(NotFound)
 	final.Observe = 0
@@ -156,11 +175,13 @@ func TestObservationEnds(t *testing.T) {
 		}, ""},
 		{"closed by its owner", func(_ *raw, _ *source, o *Observation) { o.Close(); o.Close() }, ""},
 		{"error as notification", func(_ *raw, _ *source, o *Observation) { o.Notify(final) }, "4.04 4.04 4.04 4.04 4.04"},
-		{"error after another", func(r *raw, s *source, o *Observation) {
+		{"error while another is unacknowledged, then closed", func(r *raw, s *source, o *Observation) {
 			s.set([]byte("x"))
 			id := r.next().id
 			o.Notify(final)
+			o.Close()
 			r.Deliver(bare(codec.Acknowledgement, id))
+			r.Deliver(bare(codec.Reset, id))
 		}, "4.04 4.04 4.04 4.04 4.04"},
 		{"endpoint closed", func(r *raw, _ *source, _ *Observation) { r.Close() }, ""},
 	} {

@@ -168,6 +168,20 @@ func TestDoEndsWithItsContext(t *testing.T) {
 	}
 }
 
+func TestUnsendableRequests(t *testing.T) {
+	r := newRaw(t, Config{})
+	large := NewRequest(GET, "a")
+	large.Options = []Option{{65000, make([]byte, maxDatagram)}}
+	for name, q := range map[string]*Request{"no code": {}, "a response code": NewRequest(Content), "option too large": large} {
+		if _, err := r.Do(t.Context(), q); err == nil {
+			t.Errorf("%s: no error", name)
+		}
+	}
+	if rest := r.take(); len(rest) > 0 {
+		t.Errorf("sent %x", rest)
+	}
+}
+
 func TestPing(t *testing.T) {
 	for _, typ := range []codec.Type{codec.Reset, codec.Acknowledgement} {
 		r := newRaw(t, Config{})

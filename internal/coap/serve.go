@@ -141,10 +141,20 @@ func (e *Endpoint) call(r *Request) (response *Response, err error) {
 		return NewResponse(NotFound), nil
 	}
 	response = e.cfg.Handler(e.ctx, r)
-	if response != nil && len(response.Body) > e.cfg.MaxBody {
-		return nil, errors.New("response body exceeds the largest body")
+	return response, e.sendable(response)
+}
+
+// sendable reports what makes a response unfit to be sent.
+func (e *Endpoint) sendable(r *Response) error {
+	switch {
+	case r == nil:
+		return nil
+	case !r.Code.answers():
+		return fmt.Errorf("%v is no response code", r.Code)
+	case len(r.Body) > e.cfg.MaxBody:
+		return errors.New("response exceeds the largest body")
 	}
-	return response, nil
+	return nil
 }
 
 // slowLocked acknowledges requests whose answer takes long, so that the peer

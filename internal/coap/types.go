@@ -54,6 +54,9 @@ const (
 // 5 for errors.
 func (c Code) Class() uint8 { return uint8(c) >> 5 }
 
+// answers reports whether c is a response code.
+func (c Code) answers() bool { return c.Class() == 2 || c.Class() == 4 || c.Class() == 5 }
+
 // String returns the form of RFC 7252: "2.05".
 func (c Code) String() string { return fmt.Sprintf("%d.%02d", c>>5, c&31) }
 
@@ -147,6 +150,7 @@ func find(options []Option, number uint16) ([]byte, bool) {
 }
 
 // A Handler answers requests. It runs on one of Config.Workers goroutines and
-// may block; ctx ends with the endpoint. It owns the Request. A nil Response
-// sends none: a confirmable request is then only acknowledged.
+// may block; ctx ends with the endpoint. It owns the Request, and the endpoint
+// owns the Response. A nil Response sends none: a confirmable request is then
+// only acknowledged. A panic, and a Response that cannot be sent, become 5.00.
 type Handler func(ctx context.Context, r *Request) *Response

@@ -95,6 +95,7 @@ func (e *Endpoint) follow(ctx context.Context, r *Request, p part, w *watch, a *
 		if a != nil {
 			switch full, err := e.get(ctx, r, p, a); {
 			case err == nil:
+				full.Observe = a.Observe // lost if the body was fetched anew
 				fn(full)
 			case !errors.Is(err, errChanged): // if it is, the next notification is under way
 				return err

@@ -93,6 +93,21 @@ func TestPanicCostsOneRequest(t *testing.T) {
 	}
 }
 
+func TestUnsendableResponses(t *testing.T) {
+	for name, answer := range map[string]*Response{
+		"no code":          {},
+		"a method":         NewResponse(POST),
+		"class 7":          NewResponse(0xe1),
+		"body too large":   {Code: Content, Body: make([]byte, 1025)},
+		"option too large": {Code: Content, Options: []Option{{65000, make([]byte, maxDatagram)}}},
+	} {
+		r := newRaw(t, Config{MaxBody: 1024, Handler: func(context.Context, *Request) *Response { return answer }})
+		if got := r.ask(con(1, "t", GET)); got.typ != codec.Acknowledgement || got.code != InternalServerError {
+			t.Errorf("%s: %v", name, got)
+		}
+	}
+}
+
 func TestSlowHandlerIsAcknowledged(t *testing.T) {
 	release := make(chan struct{})
 	r := newRaw(t, Config{Handler: func(context.Context, *Request) *Response { <-release; return NewResponse(Changed) }})
