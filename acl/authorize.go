@@ -39,10 +39,8 @@ func (s *Store) Authorize(_ context.Context, r *Request) error {
 func (s *Store) Explain(r *Request) Decision {
 	trace := []Step{}
 	j := judge(s.now.Load(), r, &trace)
-	d := Decision{Effect: j.effect, Reason: j.reason(), Subject: j.subject, Trace: trace}
-	if j.policy != nil {
-		d.Policy, d.Statement = j.policy.name, j.index+1
-	}
+	d := j.decision(trace)
+	d.Reason, d.Subject = j.reason(), j.subject
 	return d
 }
 
@@ -64,8 +62,11 @@ func (j judgement) reason() string {
 // judge decides r on one snapshot. With a trace, a request without Peer is
 // decided for the user or role that it names.
 func judge(now *snapshot, r *Request, trace *[]Step) judgement {
-	if r == nil || now.closed {
-		return judgement{refused: "the access database is closed"}
+	if r == nil {
+		return judgement{refused: "there is no request"}
+	}
+	if now.closed {
+		return judgement{known: true, refused: "the access database is closed"}
 	}
 	var j judgement
 	facts := *r

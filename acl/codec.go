@@ -76,16 +76,20 @@ type summary struct {
 	Hash       string `json:"hash"` // hexadecimal: the checksums of all records, added by exclusive or
 }
 
-// summarize computes the summary of a state. Exclusive or needs no order, and
-// is enough against damage: whoever can write the file can write the summary.
-func (st *state) summarize() summary {
+// summarize computes the summary of a state.
+func (st *state) summarize() summary { return summarize(st.records, st.generation) }
+
+// summarize computes the summary of records that have their checksums. Exclusive
+// or needs no order, and is enough against damage: whoever can write the file can
+// write the summary too.
+func summarize(records map[recordID]record, generation uint64) summary {
 	var all [sha256.Size]byte
-	for _, r := range st.records {
+	for _, r := range records {
 		for i := range all {
 			all[i] ^= r[i]
 		}
 	}
-	return summary{Version: Version, Generation: st.generation, Count: len(st.records), Hash: hex.EncodeToString(all[:])}
+	return summary{Version: Version, Generation: generation, Count: len(records), Hash: hex.EncodeToString(all[:])}
 }
 
 // record returns the summary as the record that it is stored as.
@@ -122,12 +126,9 @@ func decode(payload []byte, into any) error {
 	return d.Decode(into)
 }
 
-// load adds a record to the state that it came from.
-func (st *state) load(id recordID, r record) error {
-	payload, err := r.payload(id)
-	if err != nil {
-		return err
-	}
+// load adds a record, whose checksum was compared, to a state.
+func (st *state) load(id recordID, r record) (err error) {
+	payload := []byte(r[sha256.Size:])
 	var key string // where a record with this content belongs
 	switch id.bucket {
 	case usersBucket:

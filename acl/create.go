@@ -58,9 +58,8 @@ func place(temp, path string) error {
 	return errors.Join(dir.Sync(), dir.Close())
 }
 
-// checkPrivate refuses a file that others can reach, and a directory in which
-// others could replace it.
-func checkPrivate(path string) error {
+// checkFile refuses a file that others can reach.
+func checkFile(path string) error {
 	info, err := os.Lstat(path)
 	if errors.Is(err, fs.ErrNotExist) {
 		return fmt.Errorf("%w; only the first start makes a new one: restore a backup, or run init", err)
@@ -71,18 +70,22 @@ func checkPrivate(path string) error {
 	if !info.Mode().IsRegular() {
 		return fmt.Errorf("%w: %s is not a regular file", ErrLoose, path)
 	}
-	dir, err := os.Stat(filepath.Dir(path))
+	return checkMode(path, info, 0o077, 0o600)
+}
+
+// checkDir refuses a directory in which others could replace the file.
+func checkDir(path string) error {
+	dir := filepath.Dir(path)
+	info, err := os.Stat(dir)
 	if err != nil {
 		return err
 	}
-	if runtime.GOOS == "windows" {
-		return nil // modes say nothing there; the profile directory's ACL protects
-	}
-	if info.Mode().Perm()&0o077 != 0 {
-		return fmt.Errorf("%w: %s has mode %04o; run: chmod 600 %s", ErrLoose, path, info.Mode().Perm(), path)
-	}
-	if dir.Mode().Perm()&0o022 != 0 {
-		return fmt.Errorf("%w: others can write to its directory, mode %04o; run: chmod 700 %s", ErrLoose, dir.Mode().Perm(), filepath.Dir(path))
+	return checkMode(dir, info, 0o022, 0o700)
+}
+
+func checkMode(path string, info fs.FileInfo, loose, right fs.FileMode) error {
+	if mode := info.Mode().Perm(); mode&loose != 0 && runtime.GOOS != "windows" { // modes say nothing there
+		return fmt.Errorf("%w: %s has mode %04o; run: chmod %o %s", ErrLoose, path, mode, right, path)
 	}
 	return nil
 }

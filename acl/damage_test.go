@@ -25,7 +25,7 @@ func fullFile(t testing.TB) ([]byte, *state) {
 	pair(t, s, "anna", RoleAdmin, 1)
 	for i := range 3 {
 		update(t, s, func(tx *Tx) error {
-			for j := range 60 {
+			for j := range 25 {
 				name := fmt.Sprintf("user-%d-%d", i, j)
 				if err := errors.Join(tx.AddUser(User{Name: name, Role: RoleUser}),
 					tx.AddKey(Key{Fingerprint: fingerprint(1000*i + j + 10), User: name, Name: "phone", Origin: "local-open"})); err != nil {
@@ -142,7 +142,7 @@ func TestFlippedHeaders(t *testing.T) {
 	data, want := fullFile(t)
 	for _, page := range livePages(t, data) {
 		for at := range headerSize + 2*elementSize {
-			for _, mask := range []byte{0x01, 0x80, 0xff} {
+			for _, mask := range []byte{1 << (at % 8), 0xff} {
 				damaged := bytes.Clone(data)
 				damaged[page*pageSize+at] ^= mask
 				st, err := parseFile(damaged)
@@ -402,6 +402,12 @@ func TestOpenRefuses(t *testing.T) {
 			t.Fatal(err)
 		}
 		refuses("directory "+mode.String(), ErrLoose, path, "chmod 700 "+filepath.Dir(path))
+		if _, err := Create(path + ".new"); !errors.Is(err, ErrLoose) {
+			t.Errorf("Create in a directory %s: %v", mode, err)
+		}
+		if _, err := os.Lstat(path + ".new"); err == nil {
+			t.Error("Create made a file where others can replace it")
+		}
 	}
 	link := filepath.Join(t.TempDir(), "access.db")
 	if err := os.Symlink(write(t, 0o600), link); err != nil {
@@ -503,13 +509,17 @@ func TestPagesEqualBolt(t *testing.T) {
 	}
 }
 
+// FuzzParseFile overwrites two places of a file in use.
 func FuzzParseFile(f *testing.F) {
 	data, want := fullFile(f)
-	f.Add(data)
-	f.Add(data[:8*pageSize])
-	f.Add([]byte{})
-	f.Fuzz(func(t *testing.T, data []byte) {
-		if st, err := parseFile(data); err == nil && !maps.Equal(st.records, want.records) {
+	live := livePages(f, data)
+	f.Add(uint16(0), uint16(16), []byte{1, 2, 3}, uint16(1), uint16(24), []byte{0xff})
+	f.Add(uint16(2), uint16(8), []byte{2, 0, 1, 0}, uint16(5), uint16(16), []byte{1, 0, 0, 0, 16})
+	f.Fuzz(func(t *testing.T, page1, at1 uint16, patch1 []byte, page2, at2 uint16, patch2 []byte) {
+		damaged := bytes.Clone(data)
+		copy(damaged[live[int(page1)%len(live)]*pageSize+int(at1)%pageSize:], patch1)
+		copy(damaged[live[int(page2)%len(live)]*pageSize+int(at2)%pageSize:], patch2)
+		if st, err := parseFile(damaged); err == nil && !maps.Equal(st.records, want.records) {
 			t.Error("accepted with another content")
 		}
 	})

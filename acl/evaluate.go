@@ -25,12 +25,7 @@ type Step struct {
 // allow, and silence refuses. It is a pure function of its arguments.
 func Evaluate(r *Request, policies ...*Policy) Decision {
 	var trace []Step
-	v := decide(r, policies, &trace)
-	d := Decision{Effect: v.effect, Reason: v.reason(), Trace: trace}
-	if v.policy != nil {
-		d.Policy, d.Statement = v.policy.name, v.index+1
-	}
-	return d
+	return decide(r, policies, &trace).decision(trace)
 }
 
 // A verdict is a Decision in the form that costs nothing.
@@ -39,6 +34,14 @@ type verdict struct {
 	policy  *Policy // nil for NoMatch
 	index   int     // of the statement that decided
 	unclean bool    // no policy may allow this request
+}
+
+func (v verdict) decision(trace []Step) Decision {
+	d := Decision{Effect: v.effect, Reason: v.reason(), Trace: trace}
+	if v.policy != nil {
+		d.Policy, d.Statement = v.policy.name, v.index+1
+	}
+	return d
 }
 
 func (v verdict) reason() string {

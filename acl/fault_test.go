@@ -251,3 +251,21 @@ func TestHeldKeyReturns(t *testing.T) {
 	update(t, s, func(tx *Tx) error { return tx.AddKey(Key{Fingerprint: fingerprint(2), User: "anna"}) })
 	knows(t, s, 1, 2)
 }
+
+// A key that is removed is refused from before the change is written: however
+// long the disk takes, whoever was thrown out is out.
+func TestRemovalHoldsAtOnce(t *testing.T) {
+	s, change := scene(t)
+	changed := s.Changed()
+	s.commit = func(f *file, changes map[recordID]record, next *state) error {
+		select {
+		case <-changed:
+		default:
+			t.Error("nobody was told")
+		}
+		knows(t, s, 1) // neither bob nor carl
+		return f.commit(changes, next)
+	}
+	update(t, s, change)
+	knows(t, s, 1, 3)
+}

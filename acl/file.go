@@ -26,7 +26,10 @@ type file struct {
 // openFile locks and checks the file at path, hands it to bbolt and returns what
 // is in it.
 func openFile(path string) (f *file, st *state, err error) {
-	if err := checkPrivate(path); err != nil {
+	if err := checkFile(path); err != nil {
+		return nil, nil, err
+	}
+	if err := checkDir(path); err != nil {
 		return nil, nil, err
 	}
 	f = &file{path: path}
@@ -93,6 +96,18 @@ func damaged(path string, cause error) error {
 
 // read checks the whole file and returns what is in it.
 func (f *file) read() (*state, error) {
+	data, err := f.bytes()
+	if err != nil {
+		return nil, err
+	}
+	st, err := parseFile(data)
+	if err != nil {
+		return nil, damaged(f.path, err)
+	}
+	return st, nil
+}
+
+func (f *file) bytes() ([]byte, error) {
 	info, err := f.raw.Stat()
 	if err != nil {
 		return nil, err
@@ -104,41 +119,21 @@ func (f *file) read() (*state, error) {
 	if _, err := io.ReadFull(io.NewSectionReader(f.raw, 0, info.Size()), data); err != nil {
 		return nil, fmt.Errorf("read %s: %w", f.path, err)
 	}
-	st, err := parseFile(data)
-	if err != nil {
-		return nil, damaged(f.path, err)
-	}
-	return st, nil
+	return data, nil
 }
 
 // parseFile builds a state from the bytes of a file, all of it or nothing.
 func parseFile(data []byte) (*state, error) {
-	if len(data) == 0 {
-		return nil, errors.New("it is empty")
-	}
-	found := make(map[recordID]record)
-	err := readPages(data, func(bucket, key, value []byte) error {
-		found[recordID{string(bucket), string(key)}] = record(value)
-		return nil
-	})
+	records, about, err := parseRecords(data)
 	if err != nil {
 		return nil, err
 	}
-	about := recordID{aboutBucket, summaryKey}
-	want, err := readSummary(found[about])
-	if err != nil {
-		return nil, err
-	}
-	delete(found, about)
 	st := newState()
-	st.generation = want.Generation
-	for id, r := range found {
+	st.generation = about.Generation
+	for id, r := range records {
 		if err := st.load(id, r); err != nil {
 			return nil, err
 		}
-	}
-	if got := st.summarize(); got != want {
-		return nil, fmt.Errorf("it has %d records that are not the %d of the last change", got.Count, want.Count)
 	}
 	if err := st.check(); err != nil {
 		return nil, err
@@ -146,8 +141,38 @@ func parseFile(data []byte) (*state, error) {
 	return st, nil
 }
 
+// parseRecords returns the records in a file, and the summary that they fit.
+func parseRecords(data []byte) (map[recordID]record, summary, error) {
+	if len(data) == 0 {
+		return nil, summary{}, errors.New("it is empty")
+	}
+	records := make(map[recordID]record)
+	err := readPages(data, func(bucket, key, value []byte) error {
+		records[recordID{string(bucket), string(key)}] = record(value)
+		return nil
+	})
+	if err != nil {
+		return nil, summary{}, err
+	}
+	id := recordID{aboutBucket, summaryKey}
+	about, err := readSummary(records[id])
+	if err != nil {
+		return nil, summary{}, err
+	}
+	delete(records, id)
+	for id, r := range records {
+		if _, err := r.payload(id); err != nil {
+			return nil, summary{}, err
+		}
+	}
+	if got := summarize(records, about.Generation); got != about {
+		return nil, summary{}, fmt.Errorf("it has %d records that are not the %d of the last change", got.Count, about.Count)
+	}
+	return records, about, nil
+}
+
 // check reads the file once more and compares it with what it must hold.
-func (f *file) check(want *state) error {
+func (f *file) check(want summary) error {
 	there, err := os.Stat(f.path)
 	if err != nil {
 		return err
@@ -159,23 +184,22 @@ func (f *file) check(want *state) error {
 	if !os.SameFile(there, open) {
 		return fmt.Errorf("%w: %s was replaced while in use; restart to use the new file", ErrDamaged, f.path)
 	}
-	st, err := f.read()
+	data, err := f.bytes()
 	if err != nil {
 		return err
 	}
-	if st.summarize() != want.summarize() {
-		return damaged(f.path, errors.New("it was changed by somebody else"))
+	_, got, err := parseRecords(data)
+	if err == nil && got != want {
+		err = errors.New("it was changed by somebody else")
+	}
+	if err != nil {
+		return damaged(f.path, err)
 	}
 	return nil
 }
 
 // commit writes changes; with them the file holds next. When it returns nil they
 // are on disk.
-//
-// bbolt keeps two meta pages and falls back to the older one when the newer does
-// not have its checksum. So that damage to a page cannot bring back the state
-// before the last change, a second, empty transaction makes both meta pages
-// stand for the new state.
 func (f *file) commit(changes map[recordID]record, next *state) error {
 	return f.update(func(tx *bolt.Tx) error { return apply(tx, changes, next) })
 }
@@ -218,6 +242,12 @@ func put(tx *bolt.Tx, id recordID, r record) error {
 	return bucket.Put([]byte(id.key), []byte(r))
 }
 
+// update runs and commits a transaction.
+//
+// bbolt keeps two meta pages and falls back to the older one when the newer does
+// not have its checksum. So that damage to a page cannot bring back the state
+// before the last change, a second, empty transaction makes both meta pages
+// stand for the new state.
 func (f *file) update(fn func(*bolt.Tx) error) error {
 	err := guard(f.path, func() error {
 		if err := f.db.Update(fn); err != nil {

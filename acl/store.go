@@ -31,8 +31,8 @@ type Store struct {
 // A snapshot is what decisions are made from.
 type snapshot struct {
 	*state
-	// held are keys that are in state but whose removal was asked for and could
-	// not be written. They are refused until they are removed for good.
+	// held are keys that are in state but whose removal was asked for and is
+	// being written, or could not be. They are refused.
 	held    map[latchkey.Fingerprint]bool
 	err     error         // why the last change could not be written
 	closed  bool          // the store is closed: refuse everything
@@ -46,6 +46,9 @@ type snapshot struct {
 // in it, is fs.ErrExist.
 func Create(path string) (*Store, error) {
 	if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
+		return nil, err
+	}
+	if err := checkDir(path); err != nil {
 		return nil, err
 	}
 	tx := &Tx{state: newState(), changes: make(map[recordID]record)}
@@ -107,8 +110,9 @@ func (s *Store) View(fn func(*Tx) error) error {
 // When Update returns nil the change is on disk and in force. When writing it
 // failed, the store opens its file anew and reads back: if the change is there,
 // whole, it is written once more for certain and Update returns nil, otherwise
-// the error. Keys that a failed change was to remove are refused from then on
-// all the same, until they are removed or the process ends.
+// the error. Keys that a change removes are refused from before it is written,
+// and stay so if it cannot be written, until they are removed for good or the
+// process ends.
 func (s *Store) Update(fn func(*Tx) error) error {
 	s.writing.Lock()
 	defer s.writing.Unlock()
@@ -130,10 +134,18 @@ func (s *Store) Update(fn func(*Tx) error) error {
 	if !tx.force && now.administrators() > 0 && next.administrators() == 0 {
 		return ErrLastAdmin
 	}
-	if err := s.write(now.state, next, tx.changes); err != nil {
-		return s.fail(now, next, err)
+	held, removed := hold(now, next)
+	if removed > 0 {
+		s.publish(&snapshot{state: now.state, held: held, err: now.err})
 	}
-	s.publish(&snapshot{state: next, held: still(now.held, next)})
+	if err := s.write(now.state, next, tx.changes); err != nil {
+		if removed > 0 {
+			err = fmt.Errorf("%w; %d removed keys are refused until this process ends, but a restart would bring them back: try again", err, removed)
+		}
+		s.publish(&snapshot{state: now.state, held: held, err: err})
+		return err
+	}
+	s.publish(&snapshot{state: next, held: still(held, next)})
 	return nil
 }
 
@@ -143,7 +155,7 @@ func (s *Store) write(now, next *state, changes map[recordID]record) error {
 		if err := s.reopen(now); err != nil {
 			return err
 		}
-	} else if err := s.file.check(now); err != nil {
+	} else if err := s.file.check(now.summarize()); err != nil {
 		return err
 	}
 	err := s.commit(s.file, changes, next)
@@ -201,21 +213,17 @@ func (s *Store) close() {
 	s.file = nil
 }
 
-// fail keeps what was in force, but for the keys that were to be removed.
-func (s *Store) fail(now *snapshot, next *state, err error) error {
-	held := still(now.held, now.state)
-	removed := 0
+// hold returns the keys to refuse while the change from now to next is written,
+// and how many of them it removes.
+func hold(now *snapshot, next *state) (held map[latchkey.Fingerprint]bool, removed int) {
+	held = still(now.held, now.state)
 	for fp := range now.keys {
 		if next.keys[fp] == nil {
 			held[fp] = true
 			removed++
 		}
 	}
-	if removed > 0 {
-		err = fmt.Errorf("%w; %d removed keys are refused until this process ends, but a restart would bring them back: try again", err, removed)
-	}
-	s.publish(&snapshot{state: now.state, held: held, err: err})
-	return err
+	return held, removed
 }
 
 // still returns those of the held keys that st still has.

@@ -356,8 +356,8 @@ func TestClose(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	if err := s.Authorize(t.Context(), r); err == nil {
-		t.Error("a closed store allows")
+	if err := s.Authorize(t.Context(), r); !errors.Is(err, latchkey.ErrForbidden) {
+		t.Errorf("a closed store says %v", err)
 	}
 	if d := s.Explain(&Request{Role: RoleAdmin, Action: CoAPGet, Resource: "/x"}); d.Effect == Allow {
 		t.Error("a closed store allows a role")
@@ -424,4 +424,25 @@ func TestLimits(t *testing.T) {
 		t.Fatal(err)
 	}
 	t.Logf("%d users and %d keys take %d KiB", MaxUsers, MaxKeys, info.Size()>>10)
+}
+
+// BenchmarkUpdateLargest changes a store that is as large as it may be.
+func BenchmarkUpdateLargest(b *testing.B) {
+	s := newStore(b)
+	update(b, s, func(tx *Tx) error {
+		for i := range MaxUsers {
+			if err := tx.AddUser(User{Name: fmt.Sprintf("u%d", i), Role: RoleGuest}); err != nil {
+				return err
+			}
+		}
+		for i := range MaxKeys {
+			if err := tx.AddKey(Key{Fingerprint: fingerprint(i), User: fmt.Sprintf("u%d", i%MaxUsers)}); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	for i := 0; b.Loop(); i++ {
+		update(b, s, func(tx *Tx) error { return tx.SetSetting("a", fmt.Sprint(i)) })
+	}
 }
