@@ -1,8 +1,8 @@
 package coap
 
 import (
+	"bytes"
 	"context"
-	"io"
 	"log/slog"
 	"sync"
 	"testing"
@@ -13,7 +13,7 @@ import (
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
-var quiet = slog.New(slog.NewTextHandler(io.Discard, nil))
+var quiet = slog.New(slog.DiscardHandler)
 
 // A link carries datagrams between two endpoints in memory, in the order they
 // were sent, on a goroutine for each direction.
@@ -71,7 +71,7 @@ func (l *link) sender(fromA bool) func([]byte) error {
 		}
 		for _, d := range list {
 			select {
-			case to <- d:
+			case to <- bytes.Clone(d):
 			default: // full: lost
 			}
 		}
@@ -84,6 +84,9 @@ func (l *link) pump(from chan []byte, to *Endpoint) {
 		select {
 		case d := <-from:
 			to.Deliver(d)
+			for i := range d { // a reader uses its buffer again
+				d[i] = 0xff
+			}
 		case <-l.stop:
 			return
 		}

@@ -10,6 +10,8 @@ import (
 	"time"
 
 	codec "github.com/plgd-dev/go-coap/v3/message"
+
+	"github.com/latchkey-dev/latchkey"
 )
 
 // A source is a resource that can be observed.
@@ -398,6 +400,29 @@ func TestObserveEndsByThePeer(t *testing.T) {
 		}
 		if rest := r.take(); len(rest) > 0 {
 			t.Errorf("%s: sent %x afterwards", c.name, rest)
+		}
+	}
+}
+
+// TestBadNotification sends one with an option that asks for more than we know.
+func TestBadNotification(t *testing.T) {
+	for _, typ := range []codec.Type{codec.Confirmable, codec.NonConfirmable} {
+		r := newRaw(t, Config{})
+		first := make(chan bool, 1)
+		done := start(func() error {
+			return r.Observe(t.Context(), NewRequest(GET, "a"), func(*Response) { first <- true })
+		})
+		q := r.next()
+		number := codec.Option{ID: codec.Observe, Value: []byte{1}}
+		r.Deliver(wire(t, &message{typ: codec.Acknowledgement, code: Content, id: q.id, token: q.token, options: codec.Options{number}}))
+		<-first
+		number.Value = []byte{2}
+		r.Deliver(wire(t, &message{typ: typ, code: Content, id: 9, token: q.token, options: codec.Options{number, {ID: 9}}}))
+		if got := r.next(); got.String() != "RST 0.00 id=9 t=" {
+			t.Errorf("answered by %v", got)
+		}
+		if err := <-done; !errors.Is(err, latchkey.ErrProtocol) {
+			t.Error(err)
 		}
 	}
 }

@@ -34,6 +34,9 @@ func (e *Endpoint) response(m *message, b []byte) {
 		e.mu.Unlock()
 		return
 	case x == nil && w == nil, !understood(m.options):
+		if w != nil {
+			w.failLocked(latchkey.ErrProtocol)
+		}
 		e.mu.Unlock()
 		e.unwanted(m, sent, x)
 		return

@@ -22,6 +22,7 @@ type watch struct {
 	number int       // Observe value of the newest notification
 	at     time.Time // when it came
 	last   bool      // latest ends the observation
+	err    error     // why it cannot go on
 }
 
 // takeLocked takes in a notification unless a newer one came before (RFC 7641
@@ -43,6 +44,16 @@ func (w *watch) takeLocked(m *message, registration bool, now time.Time) {
 		return
 	}
 	w.latest, w.last = a, ends
+	w.wakeUp()
+}
+
+// failLocked ends the watch with an error.
+func (w *watch) failLocked(err error) {
+	w.err = err
+	w.wakeUp()
+}
+
+func (w *watch) wakeUp() {
 	select {
 	case w.wake <- struct{}{}:
 	default:
@@ -114,7 +125,11 @@ func (e *Endpoint) follow(ctx context.Context, r *Request, p part, w *watch, a *
 		e.mu.Lock()
 		a, last = w.latest, w.last
 		w.latest = nil
+		err := w.err
 		e.mu.Unlock()
+		if err != nil {
+			return err
+		}
 	}
 }
 
