@@ -49,9 +49,9 @@ echo "http://$page/"
 
 say "The device daemon: one service, one route, open to its first owner"
 cd "$dir"
-show latchkeyd init --dir d --listen 127.0.0.1:0 --service web=tcp://"$page" --pairing local-initial >init.out
-grep '^\$' init.out
+show latchkeyd init --dir d --listen 127.0.0.1:0 --service web=tcp://"$page" --pairing local-initial
 sed -i.bak "s|^discovery: true|discovery: false|; s|^routes: \[\]|routes: [{path: /page/**, to: 'http://$page'}]|" d/latchkeyd.yaml
+echo '$ latchkeyd run --dir d --log-level debug'
 latchkeyd run --dir d --log-level debug >daemon.out 2>daemon.log & daemon=$!
 pids+=($daemon)
 await daemon.out ready
@@ -83,7 +83,8 @@ cat route.out
 grep -q '^Hello from behind the device\.$' route.out
 
 say "The path"
-show latchkey ping --dir c home --count 1 | tee ping.out
+show latchkey ping --dir c home --count 1 >ping.out
+cat ping.out
 grep -q 'path local' ping.out
 
 say "A guest may look, but not open tunnels"
@@ -108,6 +109,7 @@ kill -INT "$tunnel"
 wait "$tunnel"
 kill "$daemon"
 wait "$daemon"
-show latchkeyd status --dir d | grep '^state'
+echo '$ latchkeyd status --dir d'
+latchkeyd status --dir d | grep '^state'
 echo
 echo "The demo worked."

@@ -86,7 +86,7 @@ func TestConfigErrors(t *testing.T) {
 		{"not yaml", "name: [a\n", 1, 7, ""},
 		{"a list at the top", "- a\n", 1, 1, ""},
 		{"service name", "services:\n  Web: tcp://127.0.0.1:1\n", 2, 3, "Web"},
-		{"service target", "services:\n  web: http://127.0.0.1:1\n", 2, 8, "web"},
+		{"service target", "services:\n  web: http://127.0.0.1:1\n", 2, 3, "web"},
 		{"service target kind", "services:\n  web: [a]\n", 2, 8, "text"},
 		{"services as a list", "services:\n  - web\n", 2, 3, "mapping"},
 		{"route", "routes:\n  - {path: no, to: coap://127.0.0.1}\n", 2, 5, "no"},

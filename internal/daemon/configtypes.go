@@ -17,8 +17,6 @@ import (
 	"github.com/latchkey-dev/latchkey"
 	"github.com/latchkey-dev/latchkey/device"
 	"github.com/latchkey-dev/latchkey/internal/cli"
-	"github.com/latchkey-dev/latchkey/internal/forward"
-	"github.com/latchkey-dev/latchkey/internal/tunnel"
 	"github.com/latchkey-dev/latchkey/pairing"
 )
 
@@ -75,18 +73,10 @@ func (l *label) UnmarshalYAML(n ast.Node) error {
 	if err != nil {
 		return err
 	}
-	if err := checkLabel(text); err != nil {
-		return failAt(n.GetToken(), "%v", err)
+	if id := (latchkey.DeviceID{Product: text, Device: text}); !id.Valid() {
+		return failAt(n.GetToken(), "%q is not 1 to 63 of a-z, 0-9 and -, not beginning with -", text)
 	}
 	*l = label{text, n.GetToken()}
-	return nil
-}
-
-// checkLabel holds for halves of device ids and for service ids.
-func checkLabel(s string) error {
-	if id := (latchkey.DeviceID{Product: s, Device: s}); !id.Valid() {
-		return fmt.Errorf("%q is not 1 to 63 of a-z, 0-9 and -, not beginning with -", s)
-	}
 	return nil
 }
 
@@ -142,14 +132,11 @@ func (l *serviceList) UnmarshalYAML(n ast.Node) error {
 		if err != nil {
 			return err
 		}
-		id := pair.Key.GetToken()
-		if err := checkLabel(id.Value); err != nil {
-			return failAt(id, "service %v", err)
+		s := device.Service{ID: pair.Key.GetToken().Value, Target: target}
+		if err := s.Validate(); err != nil {
+			return failAt(pair.Key.GetToken(), "%v", err)
 		}
-		if _, err := tunnel.ParseTarget(target); err != nil {
-			return failAt(pair.Value.GetToken(), "service %q: %v", id.Value, err)
-		}
-		list = append(list, device.Service{ID: id.Value, Target: target})
+		list = append(list, s)
 	}
 	slices.SortFunc(list, func(a, b device.Service) int { return strings.Compare(a.ID, b.ID) })
 	*l = list
@@ -177,10 +164,11 @@ func (l *routeList) UnmarshalYAML(n ast.Node) error {
 		if slices.ContainsFunc(list, func(other device.Route) bool { return other.Path == r.Path }) {
 			return failAt(node.GetToken(), "route %q stands there twice", r.Path)
 		}
-		if _, err := forward.ParseRoute(r.Path, r.To); err != nil {
+		route := device.Route{Path: r.Path, To: r.To}
+		if err := route.Validate(); err != nil {
 			return failAt(node.GetToken(), "%v", err)
 		}
-		list = append(list, device.Route{Path: r.Path, To: r.To})
+		list = append(list, route)
 	}
 	*l = list
 	return nil

@@ -44,7 +44,7 @@ func (c *Control) Explain(ctx context.Context, q Question) (Explanation, error) 
 
 func (a *admin) explain(_ context.Context, q Question) (Explanation, error) {
 	r := &acl.Request{
-		Device: a.id(), User: q.User, Action: q.Action, Resource: q.Resource, Path: q.Path, Time: time.Now(),
+		Device: a.dev.DeviceID(a.key), User: q.User, Action: q.Action, Resource: q.Resource, Path: q.Path, Time: time.Now(),
 	}
 	if q.Key != nil {
 		r.Peer = *q.Key

@@ -48,6 +48,7 @@ func openAdmin(dir string, log *slog.Logger) (*admin, error) {
 	return &admin{
 		dir: dir, key: identity.Fingerprint(), access: access, log: log,
 		config: func() *Config { return config },
+		dev:    newDevice(config, identity, access, log),
 	}, nil
 }
 

@@ -34,7 +34,7 @@ type Made struct {
 
 // Init makes a directory that Run can work on: key, configuration and store. It
 // overwrites nothing, and leaves nothing behind when it fails.
-func Init(s Setup) (made *Made, err error) {
+func Init(s Setup) (*Made, error) {
 	text, err := s.config()
 	if err != nil {
 		return nil, err
@@ -50,27 +50,42 @@ func Init(s Setup) (made *Made, err error) {
 	if err := unused(s.Dir); err != nil {
 		return nil, err
 	}
-	identity, err := latchkey.CreateIdentity(filepath.Join(s.Dir, device.KeyFile))
+	return s.create(config, text)
+}
+
+// create makes the files, all or none of them.
+func (s Setup) create(config *Config, text []byte) (made *Made, err error) {
+	var files []string // that are made
+	defer func() {
+		for _, path := range files {
+			if err != nil {
+				_ = os.Remove(path) // best effort: the error above counts
+			}
+		}
+	}()
+	key := filepath.Join(s.Dir, device.KeyFile)
+	identity, err := latchkey.CreateIdentity(key)
 	if err != nil {
 		return nil, err
 	}
-	defer func() {
-		if err != nil {
-			err = errors.Join(err, os.Remove(filepath.Join(s.Dir, device.KeyFile)))
-		}
-	}()
+	files = append(files, key)
+	path := filepath.Join(s.Dir, ConfigFile)
 	if err := writeNew(path, text); err != nil {
+		return nil, err
+	}
+	files = append(files, path)
+	url, err := newDevice(config, identity, nil, nil).PairingURL()
+	if err != nil {
 		return nil, err
 	}
 	access, err := acl.Create(filepath.Join(s.Dir, device.AccessFile))
 	if err != nil {
-		return nil, errors.Join(err, os.Remove(path))
+		return nil, err
 	}
 	if err := access.Close(); err != nil {
 		return nil, err
 	}
-	a := &admin{dir: s.Dir, key: identity.Fingerprint(), config: func() *Config { return config }}
-	return &Made{Dir: s.Dir, Fingerprint: a.key, PairingURL: a.configuredURL().Reveal()}, nil
+	return &Made{Dir: s.Dir, Fingerprint: identity.Fingerprint(), PairingURL: url.Reveal()}, nil
 }
 
 // unused refuses a directory that holds any file of a daemon.

@@ -66,12 +66,22 @@ type none struct{}
 
 // An admin carries out operations on an open directory.
 type admin struct {
-	dir    string
-	key    latchkey.Fingerprint
-	access *acl.Store
-	log    *slog.Logger
-	config func() *Config
-	dev    *device.Device // nil when no daemon runs
+	dir     string
+	key     latchkey.Fingerprint
+	access  *acl.Store
+	log     *slog.Logger
+	config  func() *Config
+	dev     *device.Device // configured, and serving if running is set
+	running bool
+}
+
+// newDevice configures a device as c says.
+func newDevice(c *Config, identity *latchkey.Identity, access *acl.Store, log *slog.Logger) *device.Device {
+	return &device.Device{
+		Identity: identity, Access: access, Logger: log,
+		ID: c.ID, Name: c.Name, Addr: c.Listen, Pairing: c.Pairing,
+		Services: c.Services, Routes: c.Routes, Limits: c.Limits, NoDiscovery: !c.Discovery,
+	}
 }
 
 // do runs one operation of the table.
@@ -85,12 +95,4 @@ func (a *admin) do(ctx context.Context, name string, in []byte) ([]byte, error) 
 		return nil, err
 	}
 	return json.Marshal(out)
-}
-
-// id is the device's address.
-func (a *admin) id() latchkey.DeviceID {
-	if id := a.config().ID; id.Valid() {
-		return id
-	}
-	return latchkey.DefaultDeviceID(a.key)
 }

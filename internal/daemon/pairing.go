@@ -53,16 +53,15 @@ func (c *Control) ClosePairing(ctx context.Context, m pairing.Modes) (PairingSta
 }
 
 // modes returns the pairing modes that are open.
-func (a *admin) modes() (pairing.Modes, error) {
-	if a.dev != nil {
-		return a.dev.PairingModes(), nil
+func (a *admin) modes() pairing.Modes {
+	if a.running {
+		return a.dev.PairingModes()
 	}
-	return pairing.NewHost(a.access, a.config().Pairing).Modes(time.Now()), nil
+	return pairing.NewHost(a.access, a.config().Pairing).Modes(time.Now())
 }
 
 func (a *admin) pairingStatus(context.Context, none) (PairingStatus, error) {
-	modes, err := a.modes()
-	return PairingStatus{Open: modes.Names(), Configured: a.config().Pairing.Names()}, err
+	return PairingStatus{Open: a.modes().Names(), Configured: a.config().Pairing.Names()}, nil
 }
 
 // errStopped refuses what only has a meaning while a daemon runs.
@@ -72,7 +71,7 @@ func errStopped() error {
 }
 
 func (a *admin) openPairing(ctx context.Context, in pairingMode) (PairingStatus, error) {
-	if a.dev == nil {
+	if !a.running {
 		return PairingStatus{}, errStopped()
 	}
 	var length time.Duration
@@ -93,7 +92,7 @@ func (a *admin) openPairing(ctx context.Context, in pairingMode) (PairingStatus,
 }
 
 func (a *admin) closePairing(ctx context.Context, in pairingMode) (PairingStatus, error) {
-	if a.dev == nil {
+	if !a.running {
 		return PairingStatus{}, errStopped()
 	}
 	if err := a.dev.ClosePairing(in.Mode); err != nil {
@@ -104,19 +103,11 @@ func (a *admin) closePairing(ctx context.Context, in pairingMode) (PairingStatus
 }
 
 func (a *admin) pairingURL(context.Context, none) (pairingURL, error) {
-	if a.dev == nil {
-		return pairingURL{a.configuredURL().Reveal()}, nil
-	}
-	live, err := a.dev.Status()
+	u, err := a.dev.PairingURL()
 	if err != nil {
 		return pairingURL{}, err
 	}
-	return pairingURL{live.PairingURL.Reveal()}, nil
-}
-
-// configuredURL is the pairing URL of a daemon that does not run yet.
-func (a *admin) configuredURL() *latchkey.PairingURL {
-	return &latchkey.PairingURL{ID: a.id(), Key: a.key, Addrs: configuredAddrs(a.config().Listen)}
+	return pairingURL{u.Reveal()}, nil
 }
 
 // initialSetting is where package pairing keeps that local-initial was used up.
@@ -148,7 +139,7 @@ func (a *admin) reset(context.Context, none) (out Reset, err error) {
 		return Reset{}, err
 	}
 	a.log.Warn("all users and keys were removed", "users", out.Users, "keys", out.Keys)
-	if modes := a.config().Pairing; a.dev != nil && modes != 0 {
+	if modes := a.config().Pairing; a.running && modes != 0 {
 		err = a.dev.OpenPairing(modes, 0)
 	}
 	return out, err

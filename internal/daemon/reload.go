@@ -39,8 +39,8 @@ func (d *daemon) reload() error {
 		return errors.Join(err, d.apply(next, old))
 	}
 	d.adopt(next)
-	if next.ID != old.ID || next.Listen != old.Listen || next.Discovery != old.Discovery || next.Limits != old.Limits {
-		d.Log.Warn("product, device, listen, discovery and limits change at the next start")
+	if next.ID != old.ID || next.Listen != old.Listen || next.Discovery != old.Discovery {
+		d.Log.Warn("product, device, listen and discovery change at the next start")
 	}
 	return nil
 }
@@ -51,6 +51,9 @@ func (d *daemon) apply(old, next *Config) error {
 	}
 	if err := d.dev.SetRoutes(next.Routes); err != nil {
 		return fmt.Errorf("routes: %w", err)
+	}
+	if err := d.dev.SetLimits(next.Limits); err != nil {
+		return fmt.Errorf("limits: %w", err)
 	}
 	if err := d.dev.SetName(next.Name); err != nil {
 		return fmt.Errorf("name: %w", err)

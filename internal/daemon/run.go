@@ -92,18 +92,12 @@ func (d *daemon) adopt(c *Config) {
 }
 
 func (d *daemon) serve(ctx context.Context, identity *latchkey.Identity, access *acl.Store) error {
-	config := d.config.Load()
 	ready := make(chan device.Info, 1)
-	d.dev = &device.Device{
-		Identity: identity, Access: access,
-		ID: config.ID, Name: config.Name, Addr: config.Listen, Pairing: config.Pairing,
-		Services: config.Services, Routes: config.Routes, Limits: config.Limits,
-		NoDiscovery: !config.Discovery, Logger: d.Log,
-		Ready: func(i device.Info) { ready <- i },
-	}
+	d.dev = newDevice(d.config.Load(), identity, access, d.Log)
+	d.dev.Ready = func(i device.Info) { ready <- i }
 	d.admin = &admin{
 		dir: d.Dir, key: identity.Fingerprint(), access: access, log: d.Log,
-		config: d.config.Load, dev: d.dev,
+		config: d.config.Load, dev: d.dev, running: true,
 	}
 	socket, err := listenSocket(d.Dir)
 	if err != nil {

@@ -42,15 +42,10 @@ func (c *Control) Services(ctx context.Context) ([]device.Service, error) {
 func (a *admin) status(context.Context, none) (Status, error) {
 	config := a.config()
 	st := Status{
-		ID: a.id(), Name: config.Name, Fingerprint: a.key, Listen: config.Listen,
-		Services: nonNil(config.Services), Sessions: []device.SessionStatus{},
+		ID: a.dev.DeviceID(a.key), Name: config.Name, Fingerprint: a.key, Listen: config.Listen,
+		Services: nonNil(config.Services), Sessions: []device.SessionStatus{}, Pairing: a.modes().Names(),
 	}
-	modes, err := a.modes()
-	if err != nil {
-		return st, err
-	}
-	st.Pairing = modes.Names()
-	if a.dev != nil {
+	if a.running {
 		live, err := a.dev.Status()
 		if err != nil {
 			return st, err
@@ -59,7 +54,7 @@ func (a *admin) status(context.Context, none) (Status, error) {
 		st.Listen = listenText(live.Addrs)
 		st.Services, st.Sessions = live.Services, live.Sessions
 	}
-	err = a.access.View(func(tx *acl.Tx) error {
+	err := a.access.View(func(tx *acl.Tx) error {
 		st.Users, st.Keys = count(tx)
 		return nil
 	})
@@ -76,7 +71,7 @@ func count(tx *acl.Tx) (users, keys int) {
 }
 
 func (a *admin) services(context.Context, none) ([]device.Service, error) {
-	if a.dev == nil {
+	if !a.running {
 		return nonNil(a.config().Services), nil
 	}
 	live, err := a.dev.Status()
