@@ -58,10 +58,19 @@ func TestMuxUnknownPath(t *testing.T) {
 
 func TestMuxPanics(t *testing.T) {
 	for _, c := range []struct{ first, second string }{
-		{"GET light", ""}, {"/light", ""}, {"LOOK /light", ""}, {"GET /a/{}", ""}, {"GET /a/{x...}/b", ""},
-		{"GET /a//b", ""}, {"GET /a/{x", ""}, {"GET /a{b}", ""},
-		{"GET /a", "GET /a"}, {"GET /a/{x}", "GET /a/{y}"}, {"GET /{x}/b", "GET /a/{y}"},
-		{"GET /{x...}", "GET /{y...}"}, {"GET /a/{x...}", "GET /{y}/b"},
+		{"GET light", ""},
+		{"/light", ""},
+		{"LOOK /light", ""},
+		{"GET /a/{}", ""},
+		{"GET /a/{x...}/b", ""},
+		{"GET /a//b", ""},
+		{"GET /a/{x", ""},
+		{"GET /a{b}", ""},
+		{"GET /a", "GET /a"},
+		{"GET /a/{x}", "GET /a/{y}"},
+		{"GET /{x}/b", "GET /a/{y}"},
+		{"GET /{x...}", "GET /{y...}"},
+		{"GET /a/{x...}", "GET /{y}/b"},
 	} {
 		t.Run(c.first+" "+c.second, func(t *testing.T) {
 			m := NewMux()
