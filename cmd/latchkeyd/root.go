@@ -36,7 +36,7 @@ the URL that "latchkeyd pairing-url" prints.`,
 	c.PersistentFlags().StringVar(&p.dir, "dir", defaultDir, "`DIR` of key, configuration and access store")
 	c.AddCommand(
 		p.init(), p.run(), p.fingerprint(), p.pairingURL(), p.status(), p.services(), p.reset(),
-		p.pairing(), p.user(), p.key(), p.explain(), cli.ManCommand(),
+		p.pairing(), p.user(), p.key(), p.policy(), p.explain(), cli.ManCommand(),
 	)
 	return c
 }
@@ -68,11 +68,14 @@ var steps = []struct {
 func next(err error) string {
 	var control *daemon.ControlError
 	var config *daemon.ConfigError
+	var policy *acl.PositionError
 	switch {
 	case errors.As(err, &control):
 		return control.Next
 	case errors.As(err, &config):
 		return "correct " + config.File
+	case errors.As(err, &policy):
+		return "correct " + policy.File
 	}
 	for _, s := range steps {
 		if errors.Is(err, s.err) {

@@ -2,6 +2,7 @@ package cli
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"log/slog"
@@ -64,12 +65,17 @@ func (a *App) Run(ctx context.Context, root *cobra.Command, args []string) int {
 	if err == nil {
 		return ExitDone
 	}
+	if ctx.Err() != nil && errors.Is(err, context.Canceled) {
+		err = errInterrupted
+	}
 	a.report(err, command.CommandPath())
 	if !a.ran || isUsage(err) {
 		return ExitUsage
 	}
 	return ExitFailed
 }
+
+var errInterrupted = errors.New("interrupted")
 
 // LevelGiven reports whether --log-level was given.
 func (a *App) LevelGiven() bool { return a.levelText != "" }

@@ -25,6 +25,7 @@ const (
 	opUserRemove    = "user/remove"
 	opUserRole      = "user/role"
 	opKeyRemove     = "key/remove"
+	opPolicyList    = "policy/list"
 	opExplain       = "explain"
 	opReset         = "reset"
 )
@@ -46,6 +47,7 @@ var operations = map[string]operation{
 	opUserRemove:    op((*admin).removeUser),
 	opUserRole:      op((*admin).setRole),
 	opKeyRemove:     op((*admin).removeKey),
+	opPolicyList:    op((*admin).policies),
 	opExplain:       op((*admin).explain),
 	opReset:         op((*admin).reset),
 }

@@ -13,6 +13,7 @@ import (
 
 	"github.com/latchkey-dev/latchkey"
 	"github.com/latchkey-dev/latchkey/acl"
+	"github.com/latchkey-dev/latchkey/client"
 	"github.com/latchkey-dev/latchkey/device"
 )
 
@@ -119,6 +120,39 @@ func TestReload(t *testing.T) {
 	r.hup(t, "next start")
 	if st, err = c.Status(t.Context()); err != nil || len(st.Pairing) != 1 || st.Listen != r.ready.Listen {
 		t.Errorf("after the second reload: %+v, %v", st, err)
+	}
+}
+
+// TestReloadKeepsSessions: a session goes on through a reload, and the new
+// limits hold for those that come after it.
+func TestReloadKeepsSessions(t *testing.T) {
+	dir := initDir(t)
+	r := start(t, dir)
+	text, err := control(t, dir).PairingURL(t.Context())
+	check(t, err)
+	u, err := latchkey.ParsePairingURL(text)
+	check(t, err)
+	c := &client.Client{Dir: t.TempDir(), NoDiscovery: true}
+	_, err = c.Pair(t.Context(), u, client.PairOptions{Alias: "home", User: "alice"})
+	check(t, err)
+	conn, err := c.Dial(t.Context(), "home")
+	check(t, err)
+	defer conn.Close()
+	edit(t, dir, "limits: {}", "limits: {sessions: 1}")
+	r.hup(t, "msg=reloaded")
+	if _, err := conn.Get(t.Context(), "/device/info"); err != nil {
+		t.Errorf("the session did not survive: %v", err)
+	}
+	second, err := c.Dial(t.Context(), "home")
+	if err == nil {
+		_, err = second.Get(t.Context(), "/device/info")
+		_ = second.Close()
+	}
+	if err == nil {
+		t.Error("the limit of one session does not hold")
+	}
+	if _, err := conn.Get(t.Context(), "/device/info"); err != nil {
+		t.Errorf("the session did not survive the second: %v", err)
 	}
 }
 
