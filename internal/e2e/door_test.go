@@ -206,8 +206,7 @@ func action(kind string, m client.Method) string {
 func TestRouteIsJudgedByItsExactURL(t *testing.T) {
 	var mu sync.Mutex
 	var url string
-	var g *guarded
-	g = guard(t, func(_ context.Context, r *acl.Request) error {
+	g := guard(t, func(_ context.Context, r *acl.Request) error {
 		mu.Lock()
 		defer mu.Unlock()
 		url = fmt.Sprintf("%s %s", r.Action, r.Resource)
