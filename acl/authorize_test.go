@@ -114,8 +114,14 @@ func TestAuthorizeAttached(t *testing.T) {
 		resource string
 		by       string // the policy that allows
 	}{
-		{1, "/light/1", "light"}, {1, "/home/bob/x", "own"}, {1, "/home/lock", ""}, {1, "/other", ""},
-		{2, "/light/1", "light"}, {2, "/home/lock", ""}, {3, "/home/lock", "own"}, {3, "/home/bob", ""},
+		{1, "/light/1", "light"},
+		{1, "/home/bob/x", "own"},
+		{1, "/home/lock", ""},
+		{1, "/other", ""},
+		{2, "/light/1", "light"},
+		{2, "/home/lock", ""},
+		{3, "/home/lock", "own"},
+		{3, "/home/bob", ""},
 	} {
 		r := &Request{Peer: fingerprint(c.key), Action: CoAPGet, Resource: c.resource}
 		err := s.Authorize(t.Context(), r)
@@ -150,10 +156,16 @@ func TestAuthorizeExpiry(t *testing.T) {
 		time time.Time
 		want bool
 	}{
-		{1, end.Add(-1), true}, {1, end, false}, {1, end.Add(time.Hour), false}, {1, time.Time{}, false},
-		{2, end.Add(-time.Hour - 1), true}, {2, end.Add(-time.Hour), false},
-		{3, end.Add(-1), true}, {3, end, false},
-		{4, time.Time{}, true}, {4, end.AddDate(100, 0, 0), true},
+		{1, end.Add(-1), true},
+		{1, end, false},
+		{1, end.Add(time.Hour), false},
+		{1, time.Time{}, false},
+		{2, end.Add(-time.Hour - 1), true},
+		{2, end.Add(-time.Hour), false},
+		{3, end.Add(-1), true},
+		{3, end, false},
+		{4, time.Time{}, true},
+		{4, end.AddDate(100, 0, 0), true},
 	} {
 		r := &Request{Peer: fingerprint(c.key), Action: CoAPGet, Resource: "/x", Time: c.time}
 		err := s.Authorize(t.Context(), r)

@@ -53,7 +53,7 @@ func openFile(path string) (f *file, st *state, err error) {
 	case errors.Is(err, ErrInUse), errors.Is(err, bolterrors.ErrTimeout):
 		return nil, nil, fmt.Errorf("%w: %s: another daemon uses this directory; stop it or choose another directory", ErrInUse, path)
 	case errors.Is(err, ErrDamaged) && f.raw != nil:
-		f.abandon() // a second close does no harm
+		_ = f.abandon() // a second close does no harm
 	}
 	if err != nil {
 		return nil, nil, err

@@ -253,8 +253,12 @@ func TestEvaluateEqualsModel(t *testing.T) {
 // property test would never draw.
 func FuzzResource(f *testing.F) {
 	for _, s := range [][3]string{
-		{"/light/**", "/light/1/2", "alice"}, {"/a/*/b", "/a//b", "*"}, {"${connection.user}/**/x", "a/b/x", "a"},
-		{"**/${connection.user}", "a/b", "b"}, {"http://h/**", "http://h/../x", ""}, {"a${connection.user}b", "aab", "a"},
+		{"/light/**", "/light/1/2", "alice"},
+		{"/a/*/b", "/a//b", "*"},
+		{"${connection.user}/**/x", "a/b/x", "a"},
+		{"**/${connection.user}", "a/b", "b"},
+		{"http://h/**", "http://h/../x", ""},
+		{"a${connection.user}b", "aab", "a"},
 	} {
 		f.Add(s[0], s[1], s[2])
 	}

@@ -91,7 +91,8 @@ func drawOperation(t *rapid.T) operation {
 	value := rapid.StringN(0, 20, -1).Draw(t, "value")
 	switch rapid.IntRange(0, 6).Draw(t, "kind") {
 	case 0:
-		return operation{"add user " + user, func(tx *Tx) error { return tx.AddUser(User{Name: user, Role: role}) },
+		return operation{
+			"add user " + user, func(tx *Tx) error { return tx.AddUser(User{Name: user, Role: role}) },
 			func(m *model) error {
 				for name := range m.users {
 					if strings.EqualFold(name, user) {
@@ -100,9 +101,11 @@ func drawOperation(t *rapid.T) operation {
 				}
 				m.users[user] = role
 				return nil
-			}}
+			},
+		}
 	case 1, 2:
-		return operation{fmt.Sprintf("add key %d of %s", key, user),
+		return operation{
+			fmt.Sprintf("add key %d of %s", key, user),
 			func(tx *Tx) error { return tx.AddKey(Key{Fingerprint: fingerprint(key), User: user}) },
 			func(m *model) error {
 				if m.keys[key] != "" {
@@ -110,9 +113,11 @@ func drawOperation(t *rapid.T) operation {
 				}
 				m.keys[key] = user
 				return nil
-			}}
+			},
+		}
 	case 3:
-		return operation{"remove user " + user, func(tx *Tx) error { return tx.RemoveUser(user) },
+		return operation{
+			"remove user " + user, func(tx *Tx) error { return tx.RemoveUser(user) },
 			func(m *model) error {
 				if m.users[user] == "" {
 					return latchkey.ErrNotFound
@@ -120,28 +125,35 @@ func drawOperation(t *rapid.T) operation {
 				delete(m.users, user)
 				maps.DeleteFunc(m.keys, func(_ int, owner string) bool { return owner == user })
 				return nil
-			}}
+			},
+		}
 	case 4:
-		return operation{fmt.Sprintf("remove key %d", key), func(tx *Tx) error { return tx.RemoveKey(fingerprint(key)) },
+		return operation{
+			fmt.Sprintf("remove key %d", key), func(tx *Tx) error { return tx.RemoveKey(fingerprint(key)) },
 			func(m *model) error {
 				if m.keys[key] == "" {
 					return latchkey.ErrNotFound
 				}
 				delete(m.keys, key)
 				return nil
-			}}
+			},
+		}
 	case 5:
-		return operation{"role of " + user + " " + role, func(tx *Tx) error { return tx.SetRole(user, role) },
+		return operation{
+			"role of " + user + " " + role, func(tx *Tx) error { return tx.SetRole(user, role) },
 			func(m *model) error {
 				if m.users[user] == "" {
 					return latchkey.ErrNotFound
 				}
 				m.users[user] = role
 				return nil
-			}}
+			},
+		}
 	default:
-		return operation{"set", func(tx *Tx) error { return tx.SetSetting("s", value) },
-			func(m *model) error { m.settings["s"] = value; return nil }}
+		return operation{
+			"set", func(tx *Tx) error { return tx.SetSetting("s", value) },
+			func(m *model) error { m.settings["s"] = value; return nil },
+		}
 	}
 }
 

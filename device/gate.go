@@ -96,9 +96,9 @@ func (d *door) call(ctx context.Context, r *acl.Request) (err error) {
 // the peer does not get, and permissions at Info, but for those of which there
 // can be thousands a second: CoAP and what may be listed are at Debug.
 func (d *door) record(ctx context.Context, r acl.Request, err error) {
-	level, message := slog.LevelInfo, "allowed"
+	level := slog.LevelInfo
 	if err != nil {
-		level, message = slog.LevelWarn, "refused"
+		level = slog.LevelWarn
 	} else if strings.HasPrefix(string(r.Action), "coap:") {
 		level = slog.LevelDebug
 	}
@@ -112,8 +112,10 @@ func (d *door) record(ctx context.Context, r acl.Request, err error) {
 		slog.String("op", string(r.Action)), slog.String("resource", r.Resource),
 		slog.Any("peer", r.Peer), slog.String("user", r.User), slog.String("path", string(r.Path)),
 	}
-	if err != nil {
-		attrs = append(attrs, slog.String("code", latchkey.CodeOf(err).String()), slog.Any("err", err))
+	if err == nil {
+		d.log.LogAttrs(ctx, level, "allowed", attrs...)
+		return
 	}
-	d.log.LogAttrs(ctx, level, message, attrs...)
+	attrs = append(attrs, slog.String("code", latchkey.CodeOf(err).String()), slog.Any("err", err))
+	d.log.LogAttrs(ctx, level, "refused", attrs...)
 }

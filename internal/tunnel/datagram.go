@@ -52,7 +52,7 @@ func (f *flow) carry(dst, src net.Conn, count *atomic.Int64) error {
 	for {
 		n, err := f.idle.read(src, buf[:])
 		switch {
-		case err == io.EOF:
+		case errors.Is(err, io.EOF):
 			return nil
 		case isRefused(err):
 			return latchkey.ErrTargetRefused // the ICMP answer to an earlier datagram

@@ -107,7 +107,7 @@ func copyBuffered(dst io.Writer, src io.Reader, count *atomic.Int64) error {
 		if n == idleSize && err == nil {
 			err = copyBusy(dst, src, count)
 		}
-		if err == io.EOF {
+		if errors.Is(err, io.EOF) {
 			return nil
 		}
 		if err != nil {
