@@ -272,12 +272,12 @@ func measureOpens(ctx context.Context, b *bed) (figures []figure, err error) {
 		return nil, err
 	}
 	start := time.Now()
-	for range 9 {
+	for i := range 9 {
 		more, err := touchMany(ctx, t.dial, tenth, opensAtOnce)
 		if failed += more; first == nil {
 			first = err
 		}
-		b.say("%d opened, %d failed", count, failed)
+		b.say("%d opened, %d failed", (i+2)*tenth, failed)
 		if ctx.Err() != nil {
 			break
 		}

@@ -104,7 +104,7 @@ func measureCoAP(ctx context.Context, b *bed) (figures []figure, err error) {
 			worst = append(worst, milliseconds(percentile(each, 95)))
 			b.say("run %d of %d, %d in flight: %s/s", run+1, b.runs, load.inFlight, number(rates[run]))
 		}
-		note := fmt.Sprintf("p95 %s ms; %s", number(median(worst)), spread(rates))
+		note := notes("p95 "+number(median(worst))+" ms", spread(rates))
 		figures = append(figures, figure{Name: load.name, Value: median(rates), Unit: "/s", Goal: atLeast(load.goal), Note: note})
 	}
 	c.run(ctx, 32, func() bool {

@@ -50,6 +50,11 @@ func run(args []string, stdout, stderr io.Writer) int {
 	switch {
 	case errors.Is(err, flag.ErrHelp):
 		return 0
+	case o.list:
+		for _, g := range groups {
+			fmt.Fprintf(stdout, "%-10s%s\n", g.name, g.about)
+		}
+		return 0
 	case err != nil:
 		fmt.Fprintln(stderr, "bench:", err)
 		return 2
@@ -107,6 +112,7 @@ func (b *bed) measure(ctx context.Context, g group) []figure {
 type options struct {
 	quick  bool
 	json   bool
+	list   bool
 	runs   int           // of timed measurements; the median counts
 	length time.Duration // of each
 	bin    string        // directory with the programs; "": they are built
@@ -115,7 +121,6 @@ type options struct {
 func parse(args []string, stderr io.Writer) (options, []group, error) {
 	var o options
 	var only string
-	var list bool
 	f := flag.NewFlagSet("bench", flag.ContinueOnError)
 	f.SetOutput(stderr)
 	f.BoolVar(&o.quick, "quick", false, "small amounts and one short run each: does it work?")
@@ -124,15 +129,9 @@ func parse(args []string, stderr io.Writer) (options, []group, error) {
 	f.DurationVar(&o.length, "length", 5*time.Second, "`duration` of each timed run")
 	f.StringVar(&o.bin, "bin", "", "`directory` with latchkeyd and latchkey; without it they are built")
 	f.StringVar(&only, "only", "", "comma-separated `groups` to measure; without it all")
-	f.BoolVar(&list, "list", false, "print the groups and exit")
+	f.BoolVar(&o.list, "list", false, "print the groups and exit")
 	if err := f.Parse(args); err != nil {
 		return o, nil, err
-	}
-	if list {
-		for _, g := range groups {
-			fmt.Fprintf(stderr, "%-10s%s\n", g.name, g.about)
-		}
-		return o, nil, flag.ErrHelp
 	}
 	if o.quick {
 		o.runs, o.length = 1, time.Second

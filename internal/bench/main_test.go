@@ -34,7 +34,7 @@ func TestParse(t *testing.T) {
 
 func TestRunList(t *testing.T) {
 	var text strings.Builder
-	if code := run([]string{"-list"}, io.Discard, &text); code != 0 {
+	if code := run([]string{"-list"}, &text, io.Discard); code != 0 {
 		t.Errorf("exit code %d", code)
 	}
 	for _, g := range groups {

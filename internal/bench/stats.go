@@ -3,6 +3,7 @@ package main
 import (
 	"fmt"
 	"slices"
+	"strings"
 	"time"
 )
 
@@ -25,6 +26,11 @@ func spread(values []float64) string {
 		return ""
 	}
 	return fmt.Sprintf("%s to %s in %d runs", number(slices.Min(values)), number(slices.Max(values)), len(values))
+}
+
+// notes joins what there is to say.
+func notes(parts ...string) string {
+	return strings.Join(slices.DeleteFunc(parts, func(s string) bool { return s == "" }), "; ")
 }
 
 // percentile returns the smallest duration that p percent of all do not exceed.

@@ -71,14 +71,10 @@ func (b *bed) compare(reverse bool, raw, ours *way) []figure {
 	}
 	command := fmt.Sprintf("iperf3 --client 127.0.0.1 --port PORT --time %d%s", int(b.length.Seconds()), flag)
 	rate, loopback := median(ours.rates), median(raw.rates)
-	note := spread(ours.rates)
-	if note != "" {
-		note += "; "
-	}
 	return []figure{
 		{
 			Name: "one TCP stream " + direction, Value: rate, Unit: "Mbit/s", Goal: atLeast(400), Command: command,
-			Note: fmt.Sprintf("%s%s s of CPU per GiB, both programs", note, number(median(ours.cpu))),
+			Note: notes(spread(ours.rates), number(median(ours.cpu))+" s of CPU per GiB, both programs"),
 		},
 		{Name: "  loopback TCP " + direction, Value: loopback, Unit: "Mbit/s", Command: command, Note: spread(raw.rates)},
 		{Name: "  ratio", Value: 100 * rate / loopback, Unit: "%", Command: command},
