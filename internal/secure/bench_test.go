@@ -1,6 +1,8 @@
 package secure
 
 import (
+	"context"
+	"net/netip"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -13,6 +15,60 @@ import (
 func BenchmarkRecords(b *testing.B) {
 	for _, size := range []int{64, 1150} {
 		b.Run(sizeName(size), func(b *testing.B) { benchmarkRecords(b, size) })
+	}
+}
+
+// BenchmarkSockets moves records of 1150 bytes through two UDP sockets on the
+// loopback interface, one way.
+func BenchmarkSockets(b *testing.B) {
+	a, err := packet.Listen("127.0.0.1:0", packet.Config{})
+	if err != nil {
+		b.Fatal(err)
+	}
+	z, err := packet.Listen("127.0.0.1:0", packet.Config{})
+	if err != nil {
+		b.Fatal(err)
+	}
+	accepted := make(chan struct{})
+	var received atomic.Int64
+	server := &Server{Config: anyone(b), Send: z.Send, Accept: func(c *Conn) {
+		close(accepted)
+		_ = c.Serve(func([]byte) { received.Add(1) })
+	}}
+	client := NewClient(anyone(b), func(p []byte) error { return a.Send(p, z.LocalAddrs()[0], netip.Addr{}) })
+	served := make(chan error, 3)
+	go func() { served <- a.Serve(context.Background(), client.Deliver) }()
+	go func() { served <- z.Serve(context.Background(), server.Deliver) }()
+	conn, err := client.Run(b.Context())
+	if err != nil {
+		b.Fatal(err)
+	}
+	<-accepted
+	go func() { served <- conn.Serve(func([]byte) {}) }()
+	payload := make([]byte, 1150)
+	sent, last, stalls := int64(0), int64(0), 0
+	b.ReportAllocs()
+	b.SetBytes(int64(len(payload)))
+	for b.Loop() {
+		for n := received.Load(); sent-n >= 200; n = received.Load() {
+			if time.Sleep(10 * time.Microsecond); n == last {
+				if stalls++; stalls > 10000 { // a datagram was lost
+					sent, stalls = n, 0
+				}
+			}
+			last = n
+		}
+		if _, err := conn.Write(payload); err != nil {
+			b.Fatal(err)
+		}
+		sent++
+	}
+	b.ReportMetric(float64(b.N)/b.Elapsed().Seconds(), "records/s")
+	_ = conn.Close()
+	server.Close()
+	_, _ = a.Close(), z.Close()
+	for range cap(served) {
+		<-served
 	}
 }
 

@@ -14,19 +14,11 @@ const (
 	// helloQueue before. What comes in when it is full is lost.
 	maxQueue   = 128
 	helloQueue = 4
-	// handshakeBudget is how many bytes a whole handshake may take in. An
-	// honest one needs a tenth of it, repeats included.
+	// handshakeBudget is how many bytes a whole handshake may take in, and half
+	// of it what may come as application data of a peer that finished first.
+	// An honest handshake needs a tenth of it, repeats included.
 	handshakeBudget = 64 << 10
 )
-
-// A chunk holds whole records, as many as one read of the DTLS library takes.
-type chunk struct {
-	next *chunk
-	size int
-	data [maxRecord]byte
-}
-
-var chunks = sync.Pool{New: func() any { return new(chunk) }}
 
 // A link is what the DTLS library takes for its socket (net.PacketConn). It
 // filters and queues what is delivered and passes on what is sent.
@@ -42,22 +34,11 @@ type link struct {
 	mute     bool // what is sent is lost
 	phase    phase
 	admits   func(p phase, r record, client bool) bool // phase.admits but in tests
-	head     *chunk
-	tail     *chunk
-	queued   int // chunks
+	queue    queue
 	budget   int // bytes that may still come in before the session
 	facts    facts
 	sendErr  error // the last failure to send
 	onProven func()
-}
-
-// facts are what the datagrams of a handshake had in common.
-type facts struct {
-	seen     bool
-	near     bool        // all came with hop limit 255, by one interface to one address
-	first    packet.Meta // the first one
-	last     packet.Meta // the last one
-	finished packet.Meta // the last one with a protected handshake message
 }
 
 func newLink(client bool, send func([]byte) error) *link {
@@ -79,7 +60,7 @@ func (l *link) deliver(b []byte, m packet.Meta) {
 			break
 		}
 		b = rest
-		if l.admits(l.phase, r, l.client) && l.push(r.raw) {
+		if l.admits(l.phase, r, l.client) && l.push(r) {
 			accepted = true
 			finished = finished || r.kind == typeHandshake && r.epoch == 1
 		}
@@ -95,54 +76,28 @@ func (l *link) deliver(b []byte, m packet.Meta) {
 	}
 }
 
-// push appends a record to the queue, unless that is full or the handshake has
-// used up its budget. The caller holds mu.
-func (l *link) push(raw []byte) bool {
-	limit := maxQueue
-	if l.phase != open {
-		if limit = helloQueue; l.budget < len(raw) {
-			return false
-		}
-		l.budget -= len(raw)
+// push queues a record, unless the queue is full or the handshake has used up
+// its budget. The caller holds mu.
+func (l *link) push(r record) bool {
+	if l.phase == open {
+		return l.queue.push(r.raw, maxQueue)
 	}
-	if l.tail == nil || l.tail.size+len(raw) > len(l.tail.data) {
-		if l.queued >= limit {
-			return false
-		}
-		c := chunks.Get().(*chunk)
-		c.next, c.size = nil, 0
-		if l.tail == nil {
-			l.head = c
-		} else {
-			l.tail.next = c
-		}
-		l.tail = c
-		l.queued++
+	reserved := 0
+	if r.kind == typeApplicationData {
+		reserved = handshakeBudget / 2
 	}
-	l.tail.size += copy(l.tail.data[l.tail.size:], raw)
-	return true
+	if l.budget-len(r.raw) < reserved {
+		return false
+	}
+	l.budget -= len(r.raw)
+	return l.queue.push(r.raw, helloQueue)
 }
 
-func (f *facts) note(m packet.Meta, finished bool) {
-	if !f.seen {
-		f.seen, f.near, f.first = true, true, m
-	}
-	f.near = f.near && m.HopLimit == 255 && m.IfIndex == f.first.IfIndex && m.Dst == f.first.Dst
-	f.last = m
-	if finished {
-		f.finished = m
-	}
-}
-
-// peer adds the facts to what the library knows.
+// peer adds the facts of the handshake to what the library knows.
 func (l *link) peer(p Peer) Peer {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	p.HopLimit255 = l.facts.near
-	if p.Meta = l.facts.finished; !p.Meta.Src.IsValid() {
-		p.Meta = l.facts.last
-	}
-	return p
+	return l.facts.of(p)
 }
 
 // enter changes the phase.
@@ -170,7 +125,7 @@ func (l *link) lastSendErr() error {
 // datagrams as wait and fit.
 func (l *link) ReadFrom(b []byte) (int, net.Addr, error) {
 	l.mu.Lock()
-	for l.head == nil && !l.closed && !l.expired {
+	for l.queue.empty() && !l.closed && !l.expired {
 		l.waiting = true
 		l.arrival.Wait()
 	}
@@ -183,11 +138,7 @@ func (l *link) ReadFrom(b []byte) (int, net.Addr, error) {
 		l.mu.Unlock()
 		return 0, nil, os.ErrDeadlineExceeded
 	}
-	c := l.head
-	if l.head = c.next; l.head == nil {
-		l.tail = nil
-	}
-	l.queued--
+	c := l.queue.pop()
 	l.mu.Unlock()
 	n := copy(b, c.data[:c.size])
 	chunks.Put(c)
@@ -248,7 +199,7 @@ func (l *link) SetDeadline(t time.Time) error { return l.SetReadDeadline(t) }
 func (l *link) Close() error {
 	l.mu.Lock()
 	l.closed = true
-	l.head, l.tail, l.queued = nil, nil, 0
+	l.queue.clear()
 	l.mu.Unlock()
 	l.arrival.Broadcast()
 	return nil

@@ -47,7 +47,7 @@ func TestLinkQueueIsBounded(t *testing.T) {
 	}
 	b := make([]byte, maxRecord)
 	bytes, next := 0, uint64(0)
-	for l.head != nil {
+	for !l.queue.empty() {
 		n, _, err := l.ReadFrom(b)
 		if err != nil {
 			t.Fatal(err)
@@ -101,7 +101,7 @@ func TestLinkDeadlineAndClose(t *testing.T) {
 		if _, err := l.WriteTo(b, nil); !errors.Is(err, net.ErrClosed) {
 			t.Errorf("write after close: %v", err)
 		}
-		if l.head != nil {
+		if !l.queue.empty() {
 			t.Error("a closed link queues")
 		}
 	})
@@ -162,7 +162,7 @@ func TestPhases(t *testing.T) {
 			}
 		}
 	}
-	for _, version := range [][2]byte{{254, 254}, {3, 3}, {254, 252}, {0, 0}} {
+	for _, version := range [][2]byte{{254, 254}, {3, 3}, {254, 252}, {0, 0}, {3, 253}, {255, 255}} {
 		for _, kind := range []byte{typeHandshake, typeApplicationData} {
 			for epoch := range uint16(2) {
 				b := forge(kind, epoch, 0, tag)
@@ -196,7 +196,7 @@ func FuzzLink(f *testing.F) {
 		}
 		var got []byte
 		b := make([]byte, maxRecord)
-		for l.head != nil {
+		for !l.queue.empty() {
 			n, _, err := l.ReadFrom(b)
 			if err != nil {
 				t.Fatal(err)

@@ -469,45 +469,78 @@ func TestFloodFromOnePrefix(t *testing.T) {
 	}
 }
 
-// TestFloodFromRealAddresses completes the address proof from 10,000 addresses
-// and then says no more. The budget holds, and others displace the oldest.
+// TestFloodFromRealAddresses completes the address proof from many sources
+// that then say no more. The budget holds, and others get in at their expense.
 func TestFloodFromRealAddresses(t *testing.T) {
-	cfg, client := anyone(t), anyone(t)
-	cfg.Timeout = 10 * time.Second
 	limits := Limits{HalfOpen: 16, PerPrefix: 4}
+	first := netip.MustParseAddr("10.0.0.1")
+	for _, tt := range []struct {
+		name   string
+		source func(i int) netip.AddrPort
+		limit  int
+	}{
+		{"many addresses", func(i int) netip.AddrPort {
+			return netip.AddrPortFrom(netip.AddrFrom4([4]byte{10, 0, 1, byte(i)}), 4000)
+		}, limits.HalfOpen},
+		{"one address", func(i int) netip.AddrPort { return netip.AddrPortFrom(first, uint16(1+i)) }, limits.PerPrefix},
+	} {
+		cfg, client := anyone(t), anyone(t)
+		synctest.Test(t, func(t *testing.T) {
+			h := newHall(t, cfg, limits)
+			var crowd sync.WaitGroup
+			for i := range 100 {
+				crowd.Go(func() { h.loiter(t, client, tt.source(i)) })
+			}
+			time.Sleep(time.Second)
+			if halves, _, _ := h.counts(); halves > tt.limit || halves < tt.limit/2 {
+				t.Errorf("%s: %d handshakes", tt.name, halves)
+			}
+			start := time.Now()
+			h.mustVisit(t, client, clientAddr)
+			h.mustVisit(t, client, netip.AddrPortFrom(first, 60000)) // from the crowd's address, too
+			if d := time.Since(start); d > 2*time.Second {
+				t.Errorf("%s: delayed by %v", tt.name, d)
+			}
+			crowd.Wait()
+		})
+	}
+}
+
+// loiter proves an address and then goes silent for three seconds.
+func (h *hall) loiter(t *testing.T, cfg Config, from netip.AddrPort) {
+	host := h.network.Attach(from, packet.Config{})
+	cfg.Timeout = 3 * time.Second
+	hs := NewClient(cfg, func(b []byte) error {
+		if r, _, ok := nextRecord(b); ok && plainMessage(messageCertificate)(r) {
+			return nil
+		}
+		return host.Send(b, serverAddr, netip.Addr{})
+	})
+	done := make(chan error, 1)
+	go func() { done <- host.Serve(t.Context(), hs.Deliver) }()
+	_, _ = hs.Run(t.Context())
+	_ = host.Close()
+	<-done
+}
+
+// TestDisplacedHandshakesEnd: what loses its place frees its goroutines.
+func TestDisplacedHandshakesEnd(t *testing.T) {
+	cfg, template := anyone(t), hello(t)
 	synctest.Test(t, func(t *testing.T) {
-		h := newHall(t, cfg, limits)
-		source := netip.MustParseAddr("10.0.0.0")
-		var crowd sync.WaitGroup
-		for range 100 {
-			source = source.Next()
-			host := h.network.Attach(netip.AddrPortFrom(source, 4000), packet.Config{})
-			mute := client
-			mute.Timeout = 3 * time.Second
-			sent := 0
-			hs := NewClient(mute, func(b []byte) error {
-				if r, _, ok := nextRecord(b); ok && plainMessage(messageCertificate)(r) {
-					return nil // silent once its address is proved
-				}
-				sent++
-				return host.Send(b, serverAddr, netip.Addr{})
-			})
-			crowd.Go(func() { _ = host.Serve(t.Context(), hs.Deliver) })
-			crowd.Go(func() {
-				_, _ = hs.Run(t.Context())
-				_ = host.Close()
-			})
+		h := newHall(t, cfg, Limits{})
+		spoof(h, template, clientAddr, 0)
+		synctest.Wait()
+		one := runtime.NumGoroutine()
+		for i := range 100 {
+			spoof(h, template, clientAddr, 1+i)
 		}
-		time.Sleep(time.Second)
-		if halves, _, _ := h.counts(); halves > limits.HalfOpen || halves < limits.HalfOpen/2 {
-			t.Errorf("%d handshakes", halves)
+		synctest.Wait()
+		if n := runtime.NumGoroutine(); n > one+20 { // other tests' last ones may still be ending
+			t.Errorf("%d goroutines after 100 handshakes were displaced, %d before", n, one)
 		}
-		start := time.Now()
-		h.mustVisit(t, client, clientAddr)
-		if d := time.Since(start); d > 2*time.Second {
-			t.Errorf("delayed by %v", d)
+		if halves, _, sources := h.counts(); halves != 1 || sources != 1 {
+			t.Errorf("%d handshakes of %d sources", halves, sources)
 		}
-		crowd.Wait()
 	})
 }
 
