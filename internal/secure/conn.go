@@ -29,7 +29,7 @@ var ErrReplaced = errors.New("secure: peer began a new session")
 type Conn struct {
 	association *dtls.Conn
 	link        *link
-	state       dtls.State
+	state       *dtls.State // by pointer, so that printing a Conn prints no secret
 	peer        Peer
 	log         *slog.Logger
 	heard       atomic.Int64 // nanoseconds since the epoch
@@ -40,7 +40,7 @@ type Conn struct {
 	cause error // of our own end; nil for Close
 }
 
-func newConn(association *dtls.Conn, l *link, state dtls.State, peer Peer, log *slog.Logger) *Conn {
+func newConn(association *dtls.Conn, l *link, state *dtls.State, peer Peer, log *slog.Logger) *Conn {
 	c := &Conn{association: association, link: l, state: state, peer: peer, log: log}
 	c.heard.Store(time.Now().UnixNano())
 	return c

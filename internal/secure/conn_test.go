@@ -3,8 +3,10 @@ package secure
 import (
 	"bytes"
 	"errors"
+	"fmt"
 	"io"
 	"net"
+	"strings"
 	"sync"
 	"syscall"
 	"testing"
@@ -196,6 +198,17 @@ func TestExport(t *testing.T) {
 	}
 	if _, err := c.Export("master secret", 32); err == nil {
 		t.Error("exported under a label of the handshake's own")
+	}
+}
+
+// TestConnPrintsNoSecret looks for the fields of the library's state in what
+// fmt makes of a Conn.
+func TestConnPrintsNoSecret(t *testing.T) {
+	c, _ := pair(t, anyone(t), anyone(t))
+	for _, verb := range []string{"%+v", "%#v"} {
+		if text := fmt.Sprintf(verb, c.Conn); strings.Contains(strings.ToLower(text), "secret") {
+			t.Errorf("%s prints %s", verb, text)
+		}
 	}
 }
 

@@ -110,7 +110,7 @@ func (h *Handshake) finish(association *dtls.Conn, l *link) (*Conn, error) {
 		return nil, errors.New("secure: peer did not ask for our certificate")
 	}
 	l.enter(open)
-	return newConn(association, l, state, peer, h.cfg.Log), nil
+	return newConn(association, l, &state, peer, h.cfg.Log), nil
 }
 
 // peer judges what the library says of the other side.

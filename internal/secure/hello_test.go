@@ -58,6 +58,18 @@ func TestParseFragmentedClientHello(t *testing.T) {
 	}
 }
 
+// withCookie turns a first ClientHello into the second.
+func withCookie(hello, cookie []byte) []byte {
+	b := slices.Concat(hello[:60], []byte{byte(len(cookie))}, cookie, hello[61:])
+	b[10]++ // the record's number
+	b[18]++ // the message's number
+	binary.BigEndian.PutUint16(b[11:], uint16(len(b)-headerSize))
+	for _, i := range []int{15, 23} {
+		binary.BigEndian.PutUint16(b[i:], uint16(len(b)-headerSize-handshakeHeader))
+	}
+	return b
+}
+
 func TestCookies(t *testing.T) {
 	c := newCookies()
 	now := time.Unix(1_000_000_000, 0)
@@ -132,14 +144,7 @@ func FuzzClientHello(f *testing.F) {
 	for _, s := range shapes() {
 		f.Add(s.data)
 	}
-	withCookie := slices.Concat(whole[:60], []byte{20}, make([]byte, 20), whole[61:])
-	for i, size := range map[int]int{11: len(withCookie) - headerSize} {
-		binary.BigEndian.PutUint16(withCookie[i:], uint16(size))
-	}
-	for _, i := range []int{15, 23} {
-		binary.BigEndian.PutUint16(withCookie[i:], uint16(len(withCookie)-headerSize-handshakeHeader))
-	}
-	f.Add(withCookie)
+	f.Add(withCookie(whole, make([]byte, cookieSize)))
 	f.Fuzz(func(t *testing.T, data []byte) {
 		kept := slices.Clone(data)
 		h, ok := parseClientHello(data)

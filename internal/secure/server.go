@@ -85,13 +85,12 @@ func (s *Server) welcome(hello clientHello, b []byte, m packet.Meta) (answer []b
 		s.peers, s.cookies = make(map[netip.AddrPort]*entry), newCookies()
 	}
 	e := s.peers[m.Src]
-	if e != nil && e.half != nil && e.half.random == hello.random {
+	switch {
+	case hello.message != 0 && s.cookies.redeem(m.Src, hello, now):
+		return restartRequest(hello), true
+	case e != nil && e.half != nil && e.half.random == hello.random:
 		return nil, false // its next message, or a repetition
-	}
-	if hello.message != 0 {
-		if s.cookies.redeem(m.Src, hello, now) {
-			return restartRequest(hello), true
-		}
+	case hello.message != 0:
 		return nil, true
 	}
 	if e != nil {

@@ -1,6 +1,7 @@
 package secure
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -439,6 +440,39 @@ func TestFloodOfForgedSources(t *testing.T) {
 		time.Sleep(time.Minute)
 		if halves, conns, sources := h.counts(); halves != 0 || conns != 1 || sources != 1 {
 			t.Errorf("%d handshakes, %d sessions, %d sources after a minute", halves, conns, sources)
+		}
+	})
+}
+
+// TestCookieOutlivesTheFlood returns a cookie of the flood when there is room
+// again and a repeated first ClientHello has begun a handshake. The answer
+// still is to begin anew.
+func TestCookieOutlivesTheFlood(t *testing.T) {
+	cfg, first, other := anyone(t), hello(t), hello(t)
+	synctest.Test(t, func(t *testing.T) {
+		var answers [][]byte
+		h := newHall(t, cfg, Limits{HalfOpen: 2})
+		h.Send = func(b []byte, to netip.AddrPort, _ netip.Addr) error {
+			if to == clientAddr {
+				answers = append(answers, slices.Clone(b))
+			}
+			return nil
+		}
+		m := packet.Meta{Src: clientAddr, Dst: serverAddr.Addr()}
+		spoof(h, other, netip.MustParseAddrPort("198.51.100.1:1"), 0)
+		h.Deliver(first, m)
+		time.Sleep(2 * defaultUnproven)
+		h.Deliver(first, m)
+		synctest.Wait()
+		if halves, _, _ := h.counts(); halves != 1 || len(answers) != 2 {
+			t.Fatalf("%d handshakes, %d answers", halves, len(answers))
+		}
+		cookie := answers[0][len(answers[0])-cookieSize:]
+		h.Deliver(withCookie(first, cookie), m)
+		synctest.Wait()
+		last := answers[len(answers)-1]
+		if !bytes.Equal(last[headerSize:], []byte{alertFatal, alertUserCanceled}) {
+			t.Errorf("answered %x", last)
 		}
 	})
 }
