@@ -476,6 +476,9 @@ func TestPeerWantsSmallerBlocks(t *testing.T) {
 		for {
 			q := r.next()
 			b := q.block(codec.Block1)
+			if len(got) > 0 && b.szx != 4 {
+				t.Fatalf("%s: goes on with blocks of %d bytes", name, b.size())
+			}
 			if code != EntityTooLarge {
 				if b.offset() != len(got) {
 					t.Fatalf("%s: block at %d after %d bytes", name, b.offset(), len(got))

@@ -147,8 +147,7 @@ func (o *Observation) messageLocked() *message {
 	if r.Code.Class() == 2 {
 		out.observe = o.e.nextSequenceLocked()
 	} else {
-		o.sent = nil // it is repeated although the observation is over
-		o.endLocked()
+		o.endLocked() // the message itself is not in the outbox yet, and stays
 	}
 	return out.message(o.token)
 }

@@ -404,6 +404,32 @@ func TestObserveEndsByThePeer(t *testing.T) {
 	}
 }
 
+// TestLastNotificationIsLast delays a notification until after the last one.
+func TestLastNotificationIsLast(t *testing.T) {
+	r := newRaw(t, Config{})
+	entered, leave := make(chan bool), make(chan bool)
+	var got []string
+	done := start(func() error {
+		return r.Observe(t.Context(), NewRequest(GET, "a"), func(a *Response) {
+			got = append(got, a.Code.String())
+			entered <- true
+			<-leave
+		})
+	})
+	q := r.next()
+	number := codec.Option{ID: codec.Observe, Value: []byte{1}}
+	r.Deliver(wire(t, &message{typ: codec.Acknowledgement, code: Content, id: q.id, token: q.token, options: codec.Options{number}}))
+	<-entered
+	r.Deliver(wire(t, non(1, string(q.token.bytes()), NotFound)))
+	r.Deliver(wire(t, non(2, string(q.token.bytes()), Content, codec.Observe, 2)))
+	leave <- true
+	<-entered
+	leave <- true
+	if err := <-done; err != nil || fmt.Sprint(got) != "[2.05 4.04]" {
+		t.Errorf("%v after %v", err, got)
+	}
+}
+
 // TestBadNotification sends one with an option that asks for more than we know.
 func TestBadNotification(t *testing.T) {
 	for _, typ := range []codec.Type{codec.Confirmable, codec.NonConfirmable} {

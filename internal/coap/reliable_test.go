@@ -110,6 +110,10 @@ func TestAnswers(t *testing.T) {
 			r.Deliver(wire(t, &message{typ: codec.Acknowledgement, code: content, id: q.id, token: q.token}))
 		}, nil, ""},
 		{"reset", func(r *raw, q *message) { r.Deliver(bare(codec.Reset, q.id)) }, ErrReset, ""},
+		{"malformed reset", func(r *raw, q *message) {
+			r.Deliver(append(bare(codec.Reset, q.id), 0xff, 'x'))
+			r.Deliver(wire(t, &message{typ: codec.Acknowledgement, code: content, id: q.id, token: q.token}))
+		}, nil, ""},
 		{"reset of another", func(r *raw, q *message) {
 			r.Deliver(bare(codec.Reset, q.id+1))
 			r.Deliver(wire(t, &message{typ: codec.Acknowledgement, code: content, id: q.id, token: q.token}))
@@ -160,6 +164,10 @@ func TestDoEndsWithItsContext(t *testing.T) {
 		if err := <-c; !errors.Is(err, cause) {
 			t.Error(err)
 		}
+	}
+	r.Tick(time.Now().Add(5 * time.Second))
+	if rest := r.take(); len(rest) > 0 {
+		t.Errorf("goes on with %x", rest)
 	}
 	// The late answer is refused, and breeds nothing.
 	r.Deliver(wire(t, &message{typ: codec.Confirmable, code: Content, id: 5, token: q.token}))

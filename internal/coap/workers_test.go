@@ -167,6 +167,18 @@ func TestNoResponse(t *testing.T) {
 	}
 }
 
+// TestNoResponseToBlocks sends a body in blocks and wants no answer but those
+// that it needs to go on.
+func TestNoResponseToBlocks(t *testing.T) {
+	r := newRaw(t, Config{Handler: mirror})
+	for num, want := range []string{"ACK 2.31 id=0 t=t 27=08", "ACK 0.00 id=1 t="} {
+		m := con(uint16(num), "t", PUT, codec.NoResponse, 26, codec.Block1, block{num: uint32(num), more: num == 0})
+		if got := r.ask(m.with("0123456789abcdef")); got.String() != want {
+			t.Errorf("block %d got %v, want %s", num, got, want)
+		}
+	}
+}
+
 func TestNilResponse(t *testing.T) {
 	r := newRaw(t, Config{Handler: func(context.Context, *Request) *Response { return nil }})
 	if got := r.ask(con(1, "t", GET)); got.String() != "ACK 0.00 id=1 t=" {
