@@ -34,7 +34,7 @@ func (m *Mux) accept(st *sctp.Stream) error {
 	case m.cfg.Client || c.id%2 != 0 || !m.used.add(c.id):
 		// Not theirs to open, or used before: SCTP would confuse the two.
 		m.startReading(c, discard{})
-		c.refuse(control{kind: controlRefuse, code: latchkey.CodeProtocol})
+		c.last(control{kind: controlRefuse, code: latchkey.CodeProtocol})
 	default:
 		m.opening[c.id] = true
 		m.startReading(c, &opening{m, c})
@@ -49,7 +49,7 @@ type opening struct {
 }
 
 func (o *opening) reserve(n int) []byte { return make([]byte, n) }
-func (o *opening) ended()               { o.judged() }
+func (o *opening) ended()               {}
 func (o *opening) tooLarge() receiver   { return o.refuse(latchkey.CodeProtocol) }
 
 // judged says that no open will come any more.
@@ -60,7 +60,7 @@ func (o *opening) judged() {
 }
 
 func (o *opening) refuse(code latchkey.Code) receiver {
-	o.c.refuse(control{kind: controlRefuse, code: code})
+	o.c.last(control{kind: controlRefuse, code: code})
 	return discard{}
 }
 
@@ -70,51 +70,60 @@ func (o *opening) receive(ppi sctp.PayloadProtocolIdentifier, b []byte) receiver
 	if err != nil || ppi != ppiDCEP {
 		return o.refuse(latchkey.CodeProtocol)
 	}
+	to, code := o.judge(open)
 	_ = o.c.dcep([]byte{dcepAck}) // fails only at the end of the association
+	if code != 0 {
+		return o.refuse(code)
+	}
+	return to
+}
+
+// judge returns what receives the messages that follow, or why there is none.
+func (o *opening) judge(open dcepOpenMessage) (receiver, latchkey.Code) {
 	switch {
 	case open.protocol == protocolTunnel && open.channelType == channelReliable:
 		return o.tunnel(open.label)
 	case open.protocol == protocolDatagram && open.channelType == channelUnorderedRexmit && open.reliability == 0:
 		return o.datagrams(open.label)
 	}
-	return o.refuse(latchkey.CodeNotFound)
+	return nil, latchkey.CodeNotFound
 }
 
 // tunnel makes the stream of an open. Config.Accept hears of it with the next
 // message, which says whether it is a flow.
-func (o *opening) tunnel(service string) receiver {
+func (o *opening) tunnel(service string) (receiver, latchkey.Code) {
 	m := o.m
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	switch {
 	case m.cause != nil:
-		return o.refuse(latchkey.CodeShutdown)
+		return nil, latchkey.CodeShutdown
 	case m.cfg.Accept == nil || service == "" || len(service) > maxService:
-		return o.refuse(latchkey.CodeNotFound)
+		return nil, latchkey.CodeNotFound
 	case m.live >= m.cfg.Limits.Streams, m.unanswered >= m.cfg.Limits.Unanswered,
 		m.handlers >= 4*m.cfg.Limits.Unanswered, !m.pool.open():
-		return o.refuse(latchkey.CodeTooMany)
+		return nil, latchkey.CodeTooMany
 	}
 	s := m.newStream(o.c, service, stateOffered)
 	s.ctx, s.cancel = context.WithCancelCause(m.ctx)
 	m.streams[s.c.id] = s
 	m.live++
 	m.unanswered++
-	return s
+	return s, 0
 }
 
 // datagrams makes the second channel of a flow known to the first, whichever
 // comes first.
-func (o *opening) datagrams(label string) receiver {
+func (o *opening) datagrams(label string) (receiver, latchkey.Code) {
 	id, ok := parseDecimal([]byte(label), maxID)
 	if !ok {
-		return o.refuse(latchkey.CodeProtocol)
+		return nil, latchkey.CodeProtocol
 	}
 	q := o.m.flowQueue(uint16(id))
 	if q == nil || !q.attach(o.c) {
-		return o.refuse(latchkey.CodeProtocol)
+		return nil, latchkey.CodeProtocol
 	}
-	return q
+	return q, 0
 }
 
 // offer has Config.Accept answer an open whose kind is known now.
@@ -124,13 +133,16 @@ func (m *Mux) offer(s *Stream, flow bool) {
 		q = m.flowQueue(s.c.id)
 	}
 	s.mu.Lock()
-	if s.over || s.state != stateOffered {
+	if s.over {
 		s.mu.Unlock()
+		if q != nil {
+			q.close()
+		}
 		return
 	}
 	s.state = statePending
 	if q != nil {
-		s.flow, s.in.wake = q, q.wake
+		s.beFlow(q)
 	}
 	s.mu.Unlock()
 	if flow && q == nil {
@@ -239,8 +251,8 @@ func (in *Incoming) Refuse(code latchkey.Code) {
 		code = latchkey.CodeInternal
 	}
 	if in.s.endBoth(net.ErrClosed, false) {
-		in.s.c.refuse(control{kind: controlRefuse, code: code})
 		in.s.release(net.ErrClosed)
+		in.s.c.last(control{kind: controlRefuse, code: code})
 	}
 }
 

@@ -26,9 +26,10 @@ const (
 )
 
 // options sets up an association for tunnels: reception bounded by credit, a
-// congestion window that begins at, and never falls below, ten packets and a
-// little (RFC 6928), recovery of several losses at once, and growth afterwards
-// as of four flows, because a session carries many.
+// congestion window that begins at sixteen packets and never falls below, much
+// as RFC 6928 begins, recovery of several losses at once, and growth by eight
+// packets a round trip, which gets through random loss about three times as
+// well as one; a session carries the traffic of many connections.
 func options(l *leg, log *slog.Logger) []sctp.AssociationOption {
 	return []sctp.AssociationOption{
 		sctp.WithNetConn(l),
@@ -40,7 +41,7 @@ func options(l *leg, log *slog.Logger) []sctp.AssociationOption {
 		sctp.WithRTOMax(rtoMax),
 		sctp.WithMinCwnd(16 * mtu),
 		sctp.WithFastRtxWnd(64 * mtu),
-		sctp.WithCwndCAStep(4 * mtu),
+		sctp.WithCwndCAStep(8 * mtu),
 		sctp.WithInterleavingOptions(sctp.WithInterleavingRoundRobinScheduler()),
 	}
 }

@@ -67,8 +67,8 @@ func (c *channel) close() {
 	_ = c.sctp.Close() // fails only when the association is over
 }
 
-// refuse ends a channel with a message that says why.
-func (c *channel) refuse(m control) {
+// last ends a channel with a message that says why.
+func (c *channel) last(m control) {
 	_ = c.control(m)
 	c.close()
 }
@@ -91,7 +91,7 @@ type receiver interface {
 // peer has reset the channel or the association is over. It is the only
 // goroutine that a channel has.
 func (m *Mux) read(c *channel, to receiver) {
-	defer m.forget(c)
+	defer m.readers.Done()
 	for {
 		n, _, err := c.sctp.ReadSCTP(nil) // waits; the message stays
 		switch {
@@ -99,10 +99,10 @@ func (m *Mux) read(c *channel, to receiver) {
 		case errors.Is(err, io.EOF):
 			to.ended()
 			c.close()
+			m.forget(c)
 			return
 		case err != nil:
-			m.end(errEnded)
-			return
+			return // the association is over, and end ends the streams
 		default:
 			continue // a message without a byte, which SCTP does not allow
 		}
@@ -120,13 +120,17 @@ func (m *Mux) read(c *channel, to receiver) {
 	}
 }
 
-// forget ends the account of a channel.
+// forget ends the account of a channel that the peer has reset.
 func (m *Mux) forget(c *channel) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	m.channels--
+	delete(m.opening, c.id)
 	if s := m.streams[c.id]; s != nil && s.c == c {
 		delete(m.streams, c.id)
+		if s.ticket != nil {
+			s.ticket.leave()
+		}
 	}
 }
 

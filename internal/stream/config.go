@@ -28,7 +28,8 @@ type Config struct {
 	// section 6).
 	Client bool
 	// Send takes one SCTP packet of at most 1191 bytes, which is valid during
-	// the call. An error is loss. It must not block for long.
+	// the call. net.ErrClosed says that the session is over, any other error
+	// is loss. It must not block for long.
 	Send func([]byte) error
 	// Accept is called for each open of the peer, on a goroutine of its own.
 	// It must call Accept, AcceptDatagram or Refuse, may keep the stream for

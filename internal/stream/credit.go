@@ -52,14 +52,15 @@ func (b *Budget) give(n int64) {
 	b.free += n
 }
 
-// scarce says that less than a quarter is free.
+// scarce says that less than three eighths are free. That is more than grow
+// leaves, so that whoever has much gives back while others cannot grow.
 func (b *Budget) scarce() bool {
 	if b == nil {
 		return false
 	}
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	return b.free < b.size/4
+	return b.free < b.size*3/8
 }
 
 // A pool is the credit of one session beyond the floor of its streams. It
@@ -128,7 +129,11 @@ type window struct {
 func (w *window) open(p *pool) { *w = window{pool: p, size: floorCredit, granted: floorCredit} }
 
 // start widens the window of an accepted stream and returns its first credit.
+// A window that is closed, because nothing will come, stays closed.
 func (w *window) start(now time.Time) int64 {
+	if w.size == 0 {
+		return w.granted
+	}
 	w.size += w.pool.start()
 	w.since = now
 	w.granted = w.read + w.size

@@ -29,6 +29,7 @@ func (s *Stream) CloseWrite() error {
 	s.mu.Unlock()
 	if done {
 		s.release(nil)
+		s.c.close()
 	}
 	return err
 }
@@ -72,8 +73,8 @@ func (s *Stream) Reset(code latchkey.Code) {
 // abort resets the stream; both directions fail with err from now on.
 func (s *Stream) abort(code latchkey.Code, err error) {
 	if s.endBoth(err, false) {
-		s.c.refuse(control{kind: controlReset, code: code})
 		s.release(err)
+		s.c.last(control{kind: controlReset, code: code})
 	}
 }
 
@@ -82,6 +83,7 @@ func (s *Stream) abort(code latchkey.Code, err error) {
 func (s *Stream) fail(err error) {
 	if s.endBoth(err, true) {
 		s.release(err)
+		s.c.close()
 	}
 }
 
@@ -96,6 +98,7 @@ func (s *Stream) endedByPeer(op string, code latchkey.Code) {
 	err := &latchkey.RemoteError{Op: op + " " + s.service, Code: code}
 	if s.endBoth(err, false) {
 		s.release(err)
+		s.c.close()
 	}
 }
 
@@ -134,10 +137,10 @@ func (s *Stream) settleLocked() bool {
 	return true
 }
 
-// release ends what a stream stands for, once, when both directions have
-// ended: with a cause, or without one in their own time.
+// release ends what a stream counts for, once, when both directions have ended:
+// with a cause, or without one in their own time. It comes before the peer is
+// told, so that whoever hears of the end finds the place free.
 func (s *Stream) release(cause error) {
-	s.c.close()
 	s.mu.Lock()
 	if s.linger != nil {
 		s.linger.Stop()
@@ -146,19 +149,19 @@ func (s *Stream) release(cause error) {
 	pending := s.state == stateOffered || s.state == statePending
 	flow := s.flow
 	s.mu.Unlock()
+	s.m.mu.Lock()
+	s.m.live--
+	if pending {
+		s.m.unanswered--
+	}
+	s.m.mu.Unlock()
+	if flow != nil {
+		flow.close()
+	}
 	if s.cancel != nil && cause != nil {
 		s.cancel(cause)
 	}
 	if asked {
 		close(s.opened)
-	}
-	if flow != nil {
-		flow.close()
-	}
-	s.m.mu.Lock()
-	defer s.m.mu.Unlock()
-	s.m.live--
-	if pending {
-		s.m.unanswered--
 	}
 }

@@ -3,6 +3,7 @@ package stream
 import (
 	"io"
 	"net"
+	"strconv"
 	"sync"
 	"time"
 
@@ -115,6 +116,10 @@ func newDatagrams(m *Mux, stream uint16) *datagrams {
 	return &datagrams{m: m, stream: stream, wake: newSignal(), limit: floorCredit}
 }
 
+// beFlow makes a stream the first channel of a flow. The caller holds s.mu, or
+// nobody else knows s yet.
+func (s *Stream) beFlow(q *datagrams) { s.flow, s.in.wake = q, q.wake }
+
 // attach sets the channel, once.
 func (q *datagrams) attach(c *channel) bool {
 	q.mu.Lock()
@@ -138,7 +143,7 @@ func (q *datagrams) ask() error {
 	return q.c.dcep(dcepOpenMessage{
 		channelType: channelUnorderedRexmit,
 		priority:    dcepPriorityNormal,
-		label:       flowLabel(q.stream),
+		label:       strconv.Itoa(int(q.stream)),
 		protocol:    protocolDatagram,
 	}.append(nil))
 }

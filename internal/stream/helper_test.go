@@ -2,6 +2,7 @@ package stream
 
 import (
 	"context"
+	"errors"
 	"io"
 	"log/slog"
 	"math/rand/v2"
@@ -10,8 +11,6 @@ import (
 	"time"
 
 	"go.uber.org/goleak"
-
-	"github.com/latchkey-dev/latchkey"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -125,4 +124,29 @@ func eventually(t testing.TB, what string, cond func() bool) {
 	}
 }
 
-var _ = latchkey.CodeReset
+// random returns n bytes that depend on seed.
+func random(seed uint64, n int) []byte {
+	b := make([]byte, n)
+	r := rand.NewChaCha8([32]byte{byte(seed), byte(seed >> 8)})
+	_, _ = r.Read(b)
+	return b
+}
+
+// send writes b and ends the direction.
+func send(t testing.TB, s *Stream, b []byte) {
+	t.Helper()
+	_, err := s.Write(b)
+	if err = errors.Join(err, s.CloseWrite()); err != nil {
+		t.Errorf("send: %v", err)
+	}
+}
+
+// receive reads to the end.
+func receive(t testing.TB, s *Stream) []byte {
+	t.Helper()
+	b, err := io.ReadAll(s)
+	if err != nil {
+		t.Errorf("receive: %v", err)
+	}
+	return b
+}

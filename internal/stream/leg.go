@@ -1,6 +1,7 @@
 package stream
 
 import (
+	"errors"
 	"net"
 	"os"
 	"sync"
@@ -22,8 +23,8 @@ type packet struct{ data []byte }
 var packets = sync.Pool{New: func() any { return &packet{data: make([]byte, 0, 2048)} }}
 
 // A leg is the net.Conn below an association. Reads come from deliver, writes
-// go to send, and a write never fails before Close, because an error would end
-// the association: a path that is down is loss.
+// go to send, and a write fails only when the session is over, because that
+// ends the association: a path that is down is loss.
 type leg struct {
 	send func([]byte) error
 
@@ -94,8 +95,10 @@ func (l *leg) Write(b []byte) (int, error) {
 	if closed {
 		return 0, net.ErrClosed
 	}
-	_ = l.send(b) // an error is loss; SCTP sends again
-	return len(b), nil
+	if err := l.send(b); errors.Is(err, net.ErrClosed) {
+		return 0, err
+	}
+	return len(b), nil // any other error is loss; SCTP sends again
 }
 
 // Close unblocks Read. It leaves the session below alone.

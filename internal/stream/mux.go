@@ -32,15 +32,18 @@ var errEnded = fmt.Errorf("stream: the peer ended the association: %w", latchkey
 
 // A Mux is the streams of one session. Its methods are safe for concurrent use.
 type Mux struct {
-	cfg    Config
-	pool   *pool
-	ctx    context.Context // ends with the cause of the end
-	cancel context.CancelCauseFunc
-	turns  chan struct{} // holds an element for each open of ours that waits
-	ready  chan struct{} // closed when assoc is set
-	wg     sync.WaitGroup
-	leg    atomic.Pointer[leg]              // nil before the first Open or Deliver
-	assoc  atomic.Pointer[sctp.Association] // nil before it is established
+	cfg     Config
+	pool    *pool
+	ctx     context.Context // ends with the cause of the end
+	cancel  context.CancelCauseFunc
+	turns   chan struct{} // holds an element for each open of ours that has no answer
+	places  chan struct{} // and for each that the peer has not closed
+	ready   chan struct{} // closed when assoc is set
+	wg      sync.WaitGroup
+	readers sync.WaitGroup // of them, those that read a channel; added to under mu, before cause is set
+	goodbye sync.Once
+	leg     atomic.Pointer[leg]              // nil before the first Open or Deliver
+	assoc   atomic.Pointer[sctp.Association] // nil before it is established
 
 	// mu guards what follows. It is locked before the lock of a stream, never
 	// after it.
@@ -64,6 +67,7 @@ func New(cfg Config) *Mux {
 	m := &Mux{
 		cfg:     cfg,
 		pool:    newPool(cfg.Limits.elastic(), cfg.Limits.Process),
+		places:  make(chan struct{}, cfg.Limits.Streams),
 		turns:   make(chan struct{}, cfg.Limits.Unanswered),
 		ready:   make(chan struct{}),
 		streams: make(map[uint16]*Stream),
@@ -116,20 +120,25 @@ func (m *Mux) Close(cause error) {
 	if cause == nil {
 		cause = net.ErrClosed
 	}
-	m.mu.Lock()
-	first := m.cause == nil
-	if first {
-		m.cause = cause
-	}
-	m.mu.Unlock()
-	if first {
+	m.goodbye.Do(func() {
+		m.setCause(cause)
 		for _, s := range m.snapshot() {
 			s.abort(closeCode(cause), cause)
 		}
 		m.flush()
-	}
+	})
 	m.end(cause)
 	m.wg.Wait()
+}
+
+// setCause sets why the Mux ends, unless it ended before, and returns it.
+func (m *Mux) setCause(cause error) error {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.cause == nil {
+		m.cause = cause
+	}
+	return m.cause
 }
 
 // closeCode is what the peer is told about cause.
@@ -144,7 +153,7 @@ func closeCode(cause error) latchkey.Code {
 // flush lets the last messages reach the peer.
 func (m *Mux) flush() {
 	a := m.assoc.Load()
-	if a == nil || a.BufferedAmount() == 0 {
+	if a == nil || m.Err() != nil || a.BufferedAmount() == 0 {
 		return
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), flushTime)
@@ -181,26 +190,26 @@ func (m *Mux) run(l *leg) {
 			break
 		}
 		if err := m.accept(s); err != nil {
+			_ = m.setCause(err)
 			a.Abort(err.Error())
-			m.end(err)
 		}
 	}
+	_ = m.setCause(errEnded) // nothing is opened any more
+	m.readers.Wait()         // what has arrived is read
 	m.end(errEnded)
 	_ = a.Close()
 }
 
 // end fails every stream and the association. The first cause counts.
 func (m *Mux) end(cause error) {
-	m.mu.Lock()
-	if m.cause == nil {
-		m.cause = cause
-	}
-	cause = m.cause
-	m.mu.Unlock()
+	cause = m.setCause(cause)
 	m.cancel(cause)
 	for _, s := range m.snapshot() {
 		s.fail(cause)
 	}
+	m.mu.Lock()
+	clear(m.streams)
+	m.mu.Unlock()
 	if l := m.leg.Load(); l != nil {
 		_ = l.Close() // ends the association
 	}

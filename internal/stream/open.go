@@ -4,7 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"strconv"
+	"sync"
 	"time"
 
 	"github.com/pion/sctp"
@@ -39,19 +39,11 @@ func (m *Mux) open(ctx context.Context, service string, flow bool) (*Stream, err
 	if service == "" || len(service) > maxService {
 		return nil, fmt.Errorf("stream: a service id has 1 to %d bytes: %w", maxService, latchkey.ErrNotFound)
 	}
-	select {
-	case m.turns <- struct{}{}:
-		defer func() { <-m.turns }()
-	case <-m.ctx.Done():
-		return nil, context.Cause(m.ctx)
-	case <-ctx.Done():
-		return nil, context.Cause(ctx)
-	}
-	a, err := m.connected(ctx)
+	t, err := m.enter(ctx)
 	if err != nil {
 		return nil, err
 	}
-	s, err := m.ask(a, service, flow)
+	s, err := m.ask(ctx, t, service, flow)
 	if err != nil {
 		return nil, err
 	}
@@ -65,41 +57,92 @@ func (m *Mux) open(ctx context.Context, service string, flow bool) (*Stream, err
 	if s.state == stateAsked {
 		return nil, s.out.err
 	}
+	t.answered()
 	return s, nil
+}
+
+// A ticket is a place among the opens that the peer has not answered, and one
+// among the tunnels that it has not closed. The peer counts both, and hears
+// later of what ends here; by waiting for its word we never ask for too many.
+type ticket struct {
+	m    *Mux
+	once sync.Once
+}
+
+// enter waits for a ticket.
+func (m *Mux) enter(ctx context.Context) (*ticket, error) {
+	if m.Live() >= m.cfg.Limits.Streams {
+		return nil, fmt.Errorf("stream: %d tunnels are open: %w", m.cfg.Limits.Streams, latchkey.ErrTooMany)
+	}
+	if err := m.wait(ctx, m.turns); err != nil {
+		return nil, err
+	}
+	if err := m.wait(ctx, m.places); err != nil {
+		<-m.turns
+		return nil, err
+	}
+	return &ticket{m: m}, nil
+}
+
+func (m *Mux) wait(ctx context.Context, queue chan struct{}) error {
+	select {
+	case queue <- struct{}{}:
+		return nil
+	case <-m.ctx.Done():
+		return context.Cause(m.ctx)
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
+}
+
+// answered gives the turn to the next open.
+func (t *ticket) answered() { t.once.Do(func() { <-t.m.turns }) }
+
+// leave gives everything back. It is called once.
+func (t *ticket) leave() {
+	t.answered()
+	<-t.m.places
 }
 
 // ask sends an open and our first credit, and begins to read the answer.
-func (m *Mux) ask(a *sctp.Association, service string, flow bool) (*Stream, error) {
-	s, err := m.register(a, service, flow)
+func (m *Mux) ask(ctx context.Context, t *ticket, service string, flow bool) (*Stream, error) {
+	a, err := m.connected(ctx)
 	if err != nil {
+		t.leave()
 		return nil, err
 	}
-	err = s.c.dcep(dcepOpenMessage{
-		channelType: channelReliable,
-		priority:    dcepPriorityNormal,
-		label:       service,
-		protocol:    protocolTunnel,
-	}.append(nil))
-	s.mu.Lock()
-	var credit int64 // 0 for a flow, and says that it is one
-	if !flow {
-		credit = s.in.win.start(time.Now())
-	}
-	s.mu.Unlock()
-	err = errors.Join(err, s.c.control(control{kind: controlCredit, credit: credit}))
-	if flow {
-		err = errors.Join(err, s.flow.ask())
-	}
+	s, err := m.register(a, t, service, flow)
 	if err != nil {
-		s.abort(latchkey.CodeReset, err)
+		t.leave()
 		return nil, err
+	}
+	if err := s.greet(); err != nil {
+		s.abort(latchkey.CodeReset, err) // unless a refusal was faster
 	}
 	return s, nil
 }
 
-// register makes a stream with the next id, or for a flow two, and starts what
-// reads it.
-func (m *Mux) register(a *sctp.Association, service string, flow bool) (*Stream, error) {
+// greet sends what an open begins with.
+func (s *Stream) greet() error {
+	err := s.c.dcep(dcepOpenMessage{
+		channelType: channelReliable,
+		priority:    dcepPriorityNormal,
+		label:       s.service,
+		protocol:    protocolTunnel,
+	}.append(nil))
+	if s.flow != nil {
+		err = errors.Join(err, s.c.control(control{kind: controlCredit})) // no payload: a flow
+		return errors.Join(err, s.flow.ask())
+	}
+	s.mu.Lock()
+	credit := s.in.win.start(time.Now())
+	s.mu.Unlock()
+	return errors.Join(err, s.c.control(control{kind: controlCredit, credit: credit}))
+}
+
+// register makes a stream with the next id, or for a flow two, and begins to
+// read.
+func (m *Mux) register(a *sctp.Association, t *ticket, service string, flow bool) (*Stream, error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	ids := 1
@@ -109,32 +152,30 @@ func (m *Mux) register(a *sctp.Association, service string, flow bool) (*Stream,
 	switch {
 	case m.cause != nil:
 		return nil, m.cause
-	case m.live >= m.cfg.Limits.Streams:
-		return nil, fmt.Errorf("stream: %d tunnels are open: %w", m.live, latchkey.ErrTooMany)
 	case m.next+2*(ids-1) > maxID:
 		return nil, fmt.Errorf("stream: every id is used up: %w", latchkey.ErrTooMany)
 	case !m.pool.open():
 		return nil, fmt.Errorf("stream: the process has no credit left: %w", latchkey.ErrTooMany)
 	}
-	channels := make([]*channel, ids)
-	for i := range channels {
-		id := uint16(m.next)
-		st, err := a.OpenStream(id, ppiBinary)
+	var channels [2]*channel
+	for i := range ids {
+		st, err := a.OpenStream(uint16(m.next), ppiBinary)
 		if err != nil {
+			m.pool.give(floorCredit, floorCredit)
 			return nil, err
 		}
+		channels[i] = &channel{id: uint16(m.next), sctp: st}
 		m.next += 2
-		channels[i] = &channel{id: id, sctp: st}
 	}
 	s := m.newStream(channels[0], service, stateAsked)
+	s.ticket = t
 	m.live++
 	m.streams[s.c.id] = s
 	if flow {
-		s.flow = newDatagrams(m, s.c.id)
+		s.beFlow(newDatagrams(m, s.c.id))
 		s.flow.attach(channels[1])
 		s.in.win.start(time.Now())
 		s.flow.setLimit(s.in.win.size)
-		s.in.wake = s.flow.wake
 		m.startReading(channels[1], s.flow)
 	}
 	m.startReading(channels[0], s)
@@ -144,7 +185,6 @@ func (m *Mux) register(a *sctp.Association, service string, flow bool) (*Stream,
 // startReading starts the reader of a channel. The caller holds m.mu.
 func (m *Mux) startReading(c *channel, to receiver) {
 	m.channels++
+	m.readers.Add(1)
 	m.wg.Go(func() { m.read(c, to) }) // ends with the channel or the association
 }
-
-func flowLabel(id uint16) string { return strconv.Itoa(int(id)) }

@@ -113,8 +113,20 @@ func (s *Stream) tooLarge() receiver {
 }
 
 // ended implements receiver. A channel that closes before both directions have
-// ended was cut off.
-func (s *Stream) ended() { s.endedByPeer("tunnel", latchkey.CodeReset) }
+// ended was cut off. The peer may have seen our fin before CloseWrite is back.
+func (s *Stream) ended() {
+	s.mu.Lock()
+	orderly := s.in.fin && s.out.ending
+	s.out.fin = s.out.fin || orderly
+	done := s.settleLocked()
+	s.mu.Unlock()
+	switch {
+	case done:
+		s.release(nil) // read closes the channel
+	case !orderly:
+		s.endedByPeer("tunnel", latchkey.CodeReset)
+	}
+}
 
 // receive implements receiver.
 func (s *Stream) receive(ppi sctp.PayloadProtocolIdentifier, b []byte) receiver {
@@ -271,6 +283,7 @@ func (s *Stream) receiveFin() (complaint string) {
 	case complaint != "":
 	case done:
 		s.release(nil)
+		s.c.close()
 	case st == stateOffered:
 		s.m.offer(s, false)
 	case flow && st == statePending:

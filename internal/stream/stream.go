@@ -20,6 +20,7 @@ type Stream struct {
 	m       *Mux
 	c       *channel
 	service string
+	ticket  *ticket                 // of an open of ours; nil for the peer's
 	ctx     context.Context         // that of Incoming; nil for an open of ours
 	cancel  context.CancelCauseFunc // ends ctx; nil likewise
 
