@@ -138,3 +138,22 @@ func BenchmarkHandshake(b *testing.B) {
 		_, _ = c.Close(), s.Close()
 	}
 }
+
+// BenchmarkFlood is what a ClientHello from a forged source costs a Server
+// whose budget for such sources is used up.
+func BenchmarkFlood(b *testing.B) {
+	s := &Server{
+		Config: anyone(b), Limits: Limits{HalfOpen: 2, Unproven: time.Hour}, Accept: func(*Conn) {},
+		Send: func([]byte, netip.AddrPort, netip.Addr) error { return nil },
+	}
+	template := hello(b)
+	i := uint32(0)
+	b.ReportAllocs()
+	for b.Loop() {
+		i++
+		template[headerSize+handshakeHeader+2] = byte(i)
+		source := netip.AddrFrom4([4]byte{10, byte(i >> 16), byte(i >> 8), byte(i)})
+		s.Deliver(template, packet.Meta{Src: netip.AddrPortFrom(source, 4000)})
+	}
+	s.Close()
+}
