@@ -502,3 +502,27 @@ func TestPeerWantsSmallerBlocks(t *testing.T) {
 		}
 	}
 }
+
+// TestForgetWhileTheHandlerRuns changes the peer's rights while an answer is
+// being made: its first block goes out, the next one is asked for anew.
+func TestForgetWhileTheHandlerRuns(t *testing.T) {
+	started, release := make(chan bool), make(chan bool)
+	r := newRaw(t, Config{Handler: func(context.Context, *Request) *Response {
+		started <- true
+		<-release
+		a := NewResponse(Content)
+		a.Body = make([]byte, 3000)
+		return a
+	}})
+	r.Deliver(wire(t, con(1, "a", GET, codec.URIPath, "a")))
+	<-started
+	r.Forget()
+	release <- true
+	if got := r.next(); got.code != Content || len(r.downloads) != 0 {
+		t.Errorf("%v, %d answers are kept", got, len(r.downloads))
+	}
+	r.Deliver(wire(t, con(2, "b", GET, codec.URIPath, "a", codec.Block2, block{num: 1, szx: 6})))
+	<-started
+	release <- true
+	r.next()
+}

@@ -52,7 +52,9 @@ func (e *Endpoint) firstBlock(j *job, r *Response) *outgoing {
 	of := e.resource(&j.request, j.transfer.tag)
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	e.keepLocked(&download{of: of, response: tagged, touched: time.Now()})
+	if j.begun == e.forgotten {
+		e.keepLocked(&download{of: of, response: tagged, touched: time.Now()})
+	}
 	return e.cutLocked(tagged, want, of)
 }
 

@@ -39,6 +39,7 @@ type Endpoint struct {
 	uploads      []*upload
 	held         int // bytes of bodies in uploads and in requests made of them
 	downloads    []*download
+	forgotten    int // calls of Forget
 	observations map[token]*Observation
 	sequence     uint32 // of the last notification
 }

@@ -19,6 +19,7 @@ type job struct {
 	transfer transfer
 	last     block // Block1 of a request that is whole, for the answer
 	held     int   // bytes of an assembled body
+	begun    int   // Endpoint.forgotten when it began
 }
 
 // request serves a request message, or the duplicate of one.
@@ -84,7 +85,7 @@ func (e *Endpoint) beginLocked(m *message, b []byte, now time.Time) (*job, []byt
 	}
 	e.replies.begin(r)
 	e.running[r] = struct{}{}
-	return &job{reply: r}, nil
+	return &job{reply: r, begun: e.forgotten}, nil
 }
 
 // admitLocked decides whether a request goes to the Handler. Otherwise it

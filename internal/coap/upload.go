@@ -131,7 +131,8 @@ func (e *Endpoint) expireLocked(now time.Time) {
 }
 
 // Forget drops what is kept of block transfers: the peer must ask anew, and
-// the Handler is asked again. Call it when the peer's rights have changed.
+// the Handler is asked again. Answers that handlers are still working on are
+// not kept either. Call it when the peer's rights have changed.
 func (e *Endpoint) Forget() {
 	e.mu.Lock()
 	defer e.mu.Unlock()
@@ -139,4 +140,5 @@ func (e *Endpoint) Forget() {
 		e.dropUploadLocked(0)
 	}
 	e.downloads = nil
+	e.forgotten++
 }
