@@ -134,6 +134,18 @@ func (c *Conn) retire() {
 	}
 }
 
+// idle reports whether no tunnel is open or being opened.
+func (c *Conn) idle() bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for _, l := range append(slices.Clone(c.older), c.current) {
+		if l.tunnels.Load() > 0 {
+			return false
+		}
+	}
+	return true
+}
+
 // Device returns the key that the device proved.
 func (c *Conn) Device() latchkey.Fingerprint { return c.device.Key }
 

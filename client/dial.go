@@ -47,14 +47,22 @@ func (e *DialError) Error() string {
 	return s
 }
 
-// Unwrap makes errors.Is look into every try.
+// Unwrap makes errors.Is look into every try. Another key counts only if it
+// answered at every address: at one of several it is a stale address.
 func (e *DialError) Unwrap() []error {
-	errs := []error{latchkey.ErrOffline}
-	if len(e.Tries) > 0 {
-		errs = nil
+	if len(e.Tries) == 0 {
+		return []error{latchkey.ErrOffline}
 	}
+	var others, errs []error
 	for _, t := range e.Tries {
-		errs = append(errs, t.Err)
+		if errors.Is(t.Err, latchkey.ErrIdentityChanged) {
+			others = append(others, t.Err)
+		} else {
+			errs = append(errs, t.Err)
+		}
+	}
+	if len(errs) == 0 {
+		return others
 	}
 	return errs
 }
@@ -109,8 +117,13 @@ func (c *Client) reach(ctx context.Context, name string, key latchkey.Fingerprin
 			switch {
 			case res.link != nil:
 				return res.link, added, nil
+			case res.err != nil && slices.Contains(added, res.addr) && errors.Is(res.err, latchkey.ErrIdentityChanged):
+				c.logger().Warn("somebody else claims to be the device", "device", name, "addr", res.addr, "err", res.err)
 			case res.err != nil:
 				r.failed = append(r.failed, Try{res.addr, res.err})
+			}
+			if refused := (*refusedError)(nil); errors.As(res.err, &refused) {
+				return nil, nil, &DialError{Device: name, Tries: r.failed}
 			}
 		}
 	}
@@ -159,15 +172,23 @@ func (r *race) try(ctx context.Context, addr string, delay time.Duration) (*link
 	}
 	ctx, cancel := context.WithTimeout(ctx, dialTimeout)
 	defer cancel()
-	to, err := resolve(ctx, addr)
+	list, err := resolve(ctx, addr)
 	if err != nil {
 		return nil, err
 	}
-	l, err := r.client.open(ctx, r.name, r.key, to)
+	for _, to := range list { // of a name, each has its share of the time
+		one, cancel := context.WithTimeout(ctx, dialTimeout/time.Duration(len(list)))
+		l, openErr := r.client.open(one, r.name, r.key, to)
+		cancel()
+		if openErr == nil {
+			return l, nil
+		}
+		err = openErr
+	}
 	if errors.Is(err, context.DeadlineExceeded) {
 		err = fmt.Errorf("no answer: %w", err)
 	}
-	return l, err
+	return nil, err
 }
 
 // drain collects the losers, so that nothing of the race is left behind.
@@ -207,21 +228,29 @@ func (c *Client) search(ctx context.Context, key latchkey.Fingerprint, found cha
 	}
 }
 
-func resolve(ctx context.Context, addr string) (netip.AddrPort, error) {
+// maxResolved addresses of one name are tried.
+const maxResolved = 4
+
+// resolve returns the addresses that HOST:PORT stands for.
+func resolve(ctx context.Context, addr string) ([]netip.AddrPort, error) {
 	if to, err := netip.ParseAddrPort(addr); err == nil {
-		return netip.AddrPortFrom(to.Addr().Unmap(), to.Port()), nil
+		return []netip.AddrPort{netip.AddrPortFrom(to.Addr().Unmap(), to.Port())}, nil
 	}
 	host, port, err := net.SplitHostPort(addr)
 	if err != nil {
-		return netip.AddrPort{}, err
+		return nil, err
 	}
 	number, err := net.DefaultResolver.LookupPort(ctx, "udp", port)
 	if err != nil {
-		return netip.AddrPort{}, err
+		return nil, err
 	}
 	ips, err := net.DefaultResolver.LookupNetIP(ctx, "ip", host)
 	if err != nil {
-		return netip.AddrPort{}, err
+		return nil, err
 	}
-	return netip.AddrPortFrom(ips[0].Unmap(), uint16(number)), nil
+	var list []netip.AddrPort
+	for _, ip := range ips[:min(len(ips), maxResolved)] {
+		list = append(list, netip.AddrPortFrom(ip.Unmap(), uint16(number)))
+	}
+	return list, nil
 }

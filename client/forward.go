@@ -228,7 +228,7 @@ func (s *forwardServer) addr() string {
 func (s *forwardServer) serve(ctx context.Context) error {
 	switch {
 	case s.packets != nil:
-		return tunnel.ServeUDP(ctx, s.packets, s.open, 0)
+		return tunnel.ServeUDP(ctx, s.packets, s.openUDP, 0)
 	case s.streams != nil:
 		return s.accept(ctx)
 	}
@@ -236,11 +236,10 @@ func (s *forwardServer) serve(ctx context.Context) error {
 	if local == nil {
 		local = tunnel.Stdio()
 	}
-	err := s.carry(ctx, local)
-	if err == nil {
-		err = errDone
+	if err := s.carry(ctx, local); err != nil {
+		return err
 	}
-	return err
+	return errDone
 }
 
 func (s *forwardServer) accept(ctx context.Context) error {
@@ -261,15 +260,18 @@ func (s *forwardServer) accept(ctx context.Context) error {
 			continue
 		}
 		s.work.Go(func() {
-			if err := s.carry(ctx, local); err != nil && ctx.Err() == nil {
+			err := s.carry(ctx, local)
+			if cut := (*cutError)(nil); errors.As(err, &cut) {
+				s.keeper.client.logger().Debug("tunnel ended", "service", s.Service, "err", err) // its two ends know
+			} else if err != nil && ctx.Err() == nil {
 				s.options.Event(ForwardEvent{Kind: "refused", Service: s.Service, Err: err})
 			}
 		})
 	}
 }
 
-// carry leads one local connection to the service. The error says why it could
-// not be opened; how a connection ended is between its two ends.
+// carry leads one local connection to the service. The error says why that
+// could not be opened, or what cut it short.
 func (s *forwardServer) carry(ctx context.Context, local net.Conn) error {
 	defer local.Close()
 	far, err := s.open(ctx)
@@ -279,10 +281,17 @@ func (s *forwardServer) carry(ctx context.Context, local net.Conn) error {
 	}
 	defer far.Close()
 	if err := tunnel.Splice(ctx, local, far, s.options.Progress); err != nil {
-		s.keeper.client.logger().Debug("tunnel ended", "service", s.Service, "err", err)
+		s.endIfRevoked(err)
+		return &cutError{err}
 	}
 	return nil
 }
+
+// A cutError is the end of a connection that was open.
+type cutError struct{ error }
+
+func (e *cutError) Error() string { return "connection cut short: " + e.error.Error() }
+func (e *cutError) Unwrap() error { return e.error }
 
 // abort makes a TCP connection end with RST, so that its user does not take a
 // refusal for an orderly end.
@@ -293,14 +302,30 @@ func abort(local net.Conn) {
 	_ = local.Close()
 }
 
-// open opens a tunnel on the present session, waiting for one if need be.
+// open opens a tunnel on the present session, waiting for one if need be. Who
+// was let in before and has lost that is told so, and the Forward ends.
 func (s *forwardServer) open(ctx context.Context) (net.Conn, error) {
-	conn, err := s.keeper.get(ctx)
-	if err != nil {
-		return nil, err
+	far, err := s.keeper.use(ctx, func(ctx context.Context, conn *Conn) (net.Conn, error) {
+		if s.udp {
+			return conn.TunnelUDP(ctx, s.Service)
+		}
+		return conn.Tunnel(ctx, s.Service)
+	})
+	s.endIfRevoked(err)
+	return far, err
+}
+
+// openUDP is open for sources whose datagrams nobody can refuse to.
+func (s *forwardServer) openUDP(ctx context.Context) (net.Conn, error) {
+	far, err := s.open(ctx)
+	if err != nil && ctx.Err() == nil {
+		s.options.Event(ForwardEvent{Kind: "refused", Service: s.Service, Err: err})
 	}
-	if s.udp {
-		return conn.TunnelUDP(ctx, s.Service)
+	return far, err
+}
+
+func (s *forwardServer) endIfRevoked(err error) {
+	if errors.Is(err, latchkey.ErrRevoked) {
+		s.stop(fmt.Errorf("service %s: %w", s.Service, err))
 	}
-	return conn.Tunnel(ctx, s.Service)
 }

@@ -3,8 +3,9 @@ package client
 import (
 	"context"
 	"errors"
-	"fmt"
 	"math/rand/v2"
+	"net"
+	"slices"
 	"sync"
 	"time"
 
@@ -26,7 +27,8 @@ type keeper struct {
 	mu    sync.Mutex // guards what follows
 	conn  *Conn      // nil while there is none
 	ready chan struct{}
-	old   []*Conn // silent ones, held for their streams until they end by themselves
+	lost  chan struct{} // closed when conn is lost
+	old   []*Conn       // silent ones, held for the tunnels they carry
 }
 
 func newKeeper(c *Client, alias string, event func(ForwardEvent)) *keeper {
@@ -47,7 +49,7 @@ func (k *keeper) set(conn *Conn) {
 	k.event(ForwardEvent{Kind: "connected", Addr: conn.Path().Remote.String()})
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	k.conn = conn
+	k.conn, k.lost = conn, make(chan struct{})
 	close(k.ready)
 }
 
@@ -56,23 +58,74 @@ func (k *keeper) lose(conn *Conn) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	k.conn, k.ready = nil, make(chan struct{})
+	close(k.lost)
 	k.old = append(k.old, conn)
 }
 
 // get returns the present connection, or waits for the next.
 func (k *keeper) get(ctx context.Context) (*Conn, error) {
+	conn, _, err := k.present(ctx)
+	return conn, err
+}
+
+func (k *keeper) present(ctx context.Context) (conn *Conn, lost <-chan struct{}, err error) {
 	for {
 		k.mu.Lock()
-		conn, ready := k.conn, k.ready
+		conn, ready, lost := k.conn, k.ready, k.lost
 		k.mu.Unlock()
 		if conn != nil {
-			return conn, nil
+			return conn, lost, nil
 		}
 		select {
 		case <-ready:
 		case <-ctx.Done():
-			return nil, context.Cause(ctx)
+			return nil, nil, context.Cause(ctx)
 		}
+	}
+}
+
+// use opens a tunnel on the present connection. If that is lost before the
+// device has answered, it opens on the next one instead.
+func (k *keeper) use(ctx context.Context, open func(context.Context, *Conn) (net.Conn, error)) (net.Conn, error) {
+	for {
+		conn, lost, err := k.present(ctx)
+		if err != nil {
+			return nil, err
+		}
+		trying, cancel := context.WithCancel(ctx)
+		done := make(chan struct{})
+		go func() { // ends with the open
+			select {
+			case <-lost:
+				cancel()
+			case <-done:
+			}
+		}()
+		tunnel, err := open(trying, conn)
+		close(done)
+		cancel()
+		ended := conn.Context().Err() != nil
+		select {
+		case <-lost:
+			ended = true
+		default:
+		}
+		if err == nil || ctx.Err() != nil || !ended || final(err) {
+			return tunnel, err
+		}
+		if err := k.change(ctx, lost); err != nil {
+			return nil, err
+		}
+	}
+}
+
+// change waits until the connection of lost is out of use.
+func (k *keeper) change(ctx context.Context, lost <-chan struct{}) error {
+	select {
+	case <-lost:
+		return nil
+	case <-ctx.Done():
+		return context.Cause(ctx)
 	}
 }
 
@@ -92,7 +145,6 @@ func (k *keeper) run(ctx context.Context) error {
 		if conn, err = k.redial(ctx); err != nil {
 			return err
 		}
-		k.sweep()
 		k.set(conn)
 	}
 }
@@ -111,6 +163,7 @@ func (k *keeper) watch(ctx context.Context, conn *Conn) error {
 				return context.Cause(ended)
 			}
 		case <-ticker.C:
+			k.sweep()
 			if ended = conn.Context(); !conn.Path().Up {
 				return errSilent
 			}
@@ -118,13 +171,26 @@ func (k *keeper) watch(ctx context.Context, conn *Conn) error {
 	}
 }
 
-var errSilent = fmt.Errorf("no sign of the device: %w", latchkey.ErrOffline)
+var errSilent = errors.New("nothing is heard from the device")
+
+// refusals in a row end the dialling: one may be forged by somebody who can
+// send in the device's name, before its handshake has proven anything.
+const refusals = 3
 
 func (k *keeper) redial(ctx context.Context) (*Conn, error) {
+	refused := 0
 	for pause := redialFirst; ; pause = min(2*pause, redialMost) {
 		conn, err := k.client.Dial(ctx, k.alias)
-		if err == nil || final(err) || ctx.Err() != nil {
+		if err == nil || ctx.Err() != nil {
 			return conn, err
+		}
+		if errors.Is(err, latchkey.ErrHandshakeRefused) {
+			refused++
+		} else {
+			refused = 0
+		}
+		if final(err) && (refused == 0 || refused == refusals) {
+			return nil, err
 		}
 		k.event(ForwardEvent{Kind: "reconnecting", Err: err})
 		select {
@@ -148,25 +214,27 @@ func final(err error) bool {
 	return false
 }
 
-// sweep closes the lost connections whose sessions have ended.
+// sweep closes the lost connections whose sessions have ended, or carry no
+// tunnel any more.
 func (k *keeper) sweep() {
 	k.mu.Lock()
-	var ended []*Conn
-	for i := len(k.old) - 1; i >= 0; i-- {
-		if k.old[i].Context().Err() != nil {
-			ended = append(ended, k.old[i])
-			k.old = append(k.old[:i], k.old[i+1:]...)
+	var done []*Conn
+	k.old = slices.DeleteFunc(k.old, func(conn *Conn) bool {
+		useless := conn.Context().Err() != nil || conn.idle()
+		if useless {
+			done = append(done, conn)
 		}
-	}
+		return useless
+	})
 	k.mu.Unlock()
-	for _, conn := range ended {
+	for _, conn := range done {
 		_ = conn.Close()
 	}
 }
 
 func (k *keeper) close() {
 	k.mu.Lock()
-	conns := k.old
+	conns := slices.Clone(k.old)
 	if k.conn != nil {
 		conns = append(conns, k.conn)
 	}

@@ -33,13 +33,25 @@ func (c *Client) open(ctx context.Context, name string, want latchkey.Fingerprin
 	if err != nil {
 		return nil, err
 	}
-	return c.handshake(ctx, identity, to, func(p secure.Peer) error {
+	var proven atomic.Bool
+	l, err := c.handshake(ctx, identity, to, func(p secure.Peer) error {
 		if p.Key != want {
 			return &latchkey.IdentityError{Device: name, Got: p.Key, Want: []latchkey.Fingerprint{want}}
 		}
+		proven.Store(true)
 		return nil
 	})
+	if proven.Load() && errors.Is(err, latchkey.ErrHandshakeRefused) {
+		err = &refusedError{err}
+	}
+	return l, err
 }
+
+// A refusedError is the word of the device itself, so no other address of it
+// needs to be tried.
+type refusedError struct{ error }
+
+func (e *refusedError) Unwrap() error { return e.error }
 
 func (c *Client) handshake(ctx context.Context, identity *latchkey.Identity, to netip.AddrPort, verify func(secure.Peer) error) (*link, error) {
 	local := "0.0.0.0:0"

@@ -115,12 +115,12 @@ func (c *Client) meet(ctx context.Context, u *latchkey.PairingURL, accept func(l
 	for _, addr := range u.Addrs {
 		ctx, cancel := context.WithTimeout(ctx, dialTimeout)
 		defer cancel()
-		to, err := resolve(ctx, addr)
+		list, err := resolve(ctx, addr)
 		if err != nil {
 			failed.Tries = append(failed.Tries, Try{addr, err})
 			continue
 		}
-		l, err := c.handshake(ctx, identity, to, func(p secure.Peer) error {
+		l, err := c.handshake(ctx, identity, list[0], func(p secure.Peer) error {
 			key = p.Key
 			return nil
 		})

@@ -2,6 +2,7 @@ package device
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"maps"
@@ -53,6 +54,28 @@ func (d *door) admit(ctx context.Context, r *acl.Request) (gate.Pass, error) {
 		return gate.Pass{}, err
 	}
 	return pass, nil
+}
+
+// again asks about something that was allowed before and is under way. It
+// returns nil if that may go on: because the hook says so, or because ctx has
+// ended and everything ends anyway. A clear no is latchkey.ErrRevoked. No
+// answer in time is asked for once more, and then a no of its own kind.
+func (d *door) again(ctx context.Context, r *acl.Request) error {
+	_, err := d.admit(ctx, r)
+	if undecided(err) && ctx.Err() == nil {
+		_, err = d.admit(ctx, r)
+	}
+	switch {
+	case err == nil || ctx.Err() != nil:
+		return nil
+	case undecided(err):
+		return err
+	}
+	return latchkey.ErrRevoked
+}
+
+func undecided(err error) bool {
+	return errors.Is(err, context.DeadlineExceeded) || errors.Is(err, latchkey.ErrTooMany)
 }
 
 // ask runs the hook on a goroutine of its own, because a hook that forgets its

@@ -9,12 +9,14 @@ import (
 	"github.com/latchkey-dev/latchkey/internal/gate"
 )
 
-// A watcher is one registered observation (RFC 7641) of a handler's resource.
+// A watcher is one observation (RFC 7641) that goes on: of a handler's
+// resource, or of an upstream one through a route.
 type watcher struct {
-	peer *peer
-	path string
-	req  *coap.Request
-	obs  *coap.Observation
+	peer   *peer
+	action acl.Action
+	object string // what the door is asked about: path or upstream URL
+	req    *coap.Request
+	obs    *coap.Observation
 
 	mu      sync.Mutex // guards running and again
 	running bool
@@ -23,10 +25,9 @@ type watcher struct {
 
 // watchers are the observations of all sessions.
 type watchers struct {
-	limits  func() Limits
-	mu      sync.Mutex // guards what follows
-	live    map[*watcher]struct{}
-	relayed int // observations of upstream resources, which count too
+	limits func() Limits
+	mu     sync.Mutex // guards live
+	live   map[*watcher]struct{}
 }
 
 func (s *server) observable(path string) bool {
@@ -41,11 +42,13 @@ func (p *peer) observe(ctx context.Context, pass gate.Pass, r *coap.Request) *co
 	if err != nil {
 		return refuse(err)
 	}
-	w := &watcher{peer: p, path: path, req: r, obs: r.Observation}
+	changed := p.srv.changed()
+	w := &watcher{peer: p, action: acl.CoAPObserve, object: path, req: r, obs: r.Observation}
 	accepted := p.srv.watchers.add(w) // before reading the state, so that no change is missed
 	m := p.handle(ctx, pass, acl.CoAPObserve, r)
 	if accepted && m.Code.Class() == 2 {
 		m.Observe = 0
+		p.srv.watchers.judgeIf(ctx, changed, w)
 	} else if accepted {
 		p.srv.watchers.remove(w)
 	}
@@ -58,35 +61,15 @@ func (t *watchers) add(w *watcher) bool {
 	if t.live == nil {
 		t.live = make(map[*watcher]struct{})
 	}
-	if !t.room() {
+	limit := t.limits().Observations
+	if len(t.live) >= limit {
+		t.prune()
+	}
+	if len(t.live) >= limit {
 		return false
 	}
 	t.live[w] = struct{}{}
 	return true
-}
-
-// reserve counts one observation of an upstream resource.
-func (t *watchers) reserve() (release func(), ok bool) {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	if !t.room() {
-		return nil, false
-	}
-	t.relayed++
-	return func() {
-		t.mu.Lock()
-		defer t.mu.Unlock()
-		t.relayed--
-	}, true
-}
-
-// room reports whether one more is within the limit. Callers hold t.mu.
-func (t *watchers) room() bool {
-	limit := t.limits().Observations
-	if len(t.live)+t.relayed >= limit {
-		t.prune()
-	}
-	return len(t.live)+t.relayed < limit
 }
 
 // prune forgets observations that have ended. Callers hold t.mu.
@@ -106,14 +89,25 @@ func (t *watchers) remove(w *watcher) {
 	delete(t.live, w)
 }
 
-// of returns the live observations of path, of every path for "".
+// forget removes the observations of a session that is over.
+func (t *watchers) forget(p *peer) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	for w := range t.live {
+		if w.peer == p {
+			delete(t.live, w)
+		}
+	}
+}
+
+// of returns the live observations of a handler's path; of everything for "".
 func (t *watchers) of(path string) []*watcher {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	t.prune()
 	var list []*watcher
 	for w := range t.live {
-		if path == "" || w.path == path {
+		if path == "" || w.action == acl.CoAPObserve && w.object == path {
 			list = append(list, w)
 		}
 	}
@@ -127,15 +121,22 @@ func (t *watchers) notify(path string) {
 	}
 }
 
-// judgeAgain ends the observations that the door would refuse now.
-func (t *watchers) judgeAgain(ctx context.Context) {
-	for _, w := range t.of("") {
-		q := w.peer.question(acl.CoAPObserve, w.path)
-		if _, err := w.peer.srv.door.admit(ctx, q); err != nil {
-			w.obs.Notify(refuse(err)) // an error ends an observation (RFC 7641 section 3.2)
-			w.obs.Close()
-			t.remove(w)
-		}
+// judge ends an observation that the door would refuse now.
+func (t *watchers) judge(ctx context.Context, w *watcher) {
+	if err := w.peer.srv.door.again(ctx, w.peer.question(w.action, w.object)); err != nil {
+		w.obs.Notify(refuse(err)) // an error ends an observation (RFC 7641 section 3.2)
+		w.obs.Close()
+		t.remove(w)
+	}
+}
+
+// judgeIf judges a new observation if something has changed since the door was
+// asked about it.
+func (t *watchers) judgeIf(ctx context.Context, changed <-chan struct{}, w *watcher) {
+	select {
+	case <-changed:
+		t.judge(ctx, w)
+	default:
 	}
 }
 
@@ -148,8 +149,7 @@ func (w *watcher) refresh() {
 	if w.running {
 		return
 	}
-	w.running = true
-	w.peer.tunnels.work.Go(w.run) // the session waits for it
+	w.running = w.peer.work.run(w.run)
 }
 
 func (w *watcher) run() {
@@ -177,9 +177,9 @@ func (w *watcher) due() bool {
 // state asks the door again, because what was allowed at registration may not
 // be now, and runs the handler.
 func (w *watcher) state(ctx context.Context) *coap.Response {
-	pass, err := w.peer.srv.door.admit(ctx, w.peer.question(acl.CoAPObserve, w.path))
+	pass, err := w.peer.srv.door.admit(ctx, w.peer.question(w.action, w.object))
 	if err != nil {
 		return refuse(err)
 	}
-	return w.peer.handle(ctx, pass, acl.CoAPObserve, w.req)
+	return w.peer.handle(ctx, pass, w.action, w.req)
 }

@@ -1,7 +1,6 @@
 package device
 
 import (
-	"context"
 	"fmt"
 	"log/slog"
 	"sync"
@@ -26,6 +25,7 @@ type peer struct {
 	since   time.Time
 	paired  atomic.Bool // the key was seen to belong to a user
 	tunnels tunnels
+	work    work // what runs for the session
 	log     *slog.Logger
 }
 
@@ -77,9 +77,10 @@ func (s *server) accept(conn *secure.Conn) {
 	remove := s.sessions.Add(p.sess)
 	s.log.Info("session up", "peer", p.key, "user", p.subject().User, "source", p.source.Src, "path", acl.PathLocal)
 	err := p.sess.Serve()
-	p.tunnels.wait()
-	remove()
 	s.leave(p)
+	s.watchers.forget(p)
+	p.work.wait()
+	remove()
 	s.log.Info("session down", "peer", p.key, "source", p.source.Src, "err", err)
 }
 
@@ -152,52 +153,5 @@ func (p *peer) question(action acl.Action, resource string) *acl.Request {
 		Action: action, Resource: resource,
 		Path: acl.PathLocal, Source: p.source.Src.Addr(), Time: time.Now(),
 		KeyAdded: subject.Added, KeyOrigin: subject.Origin,
-	}
-}
-
-// watchAccess makes changes of the store take effect on what is under way:
-// every tunnel and observation is judged again, and sessions whose key has
-// lost its user end.
-func (s *server) watchAccess(ctx context.Context) {
-	ticker := time.NewTicker(s.limits().UnpairedLife / 4)
-	defer ticker.Stop()
-	var changed <-chan struct{} // never ready without a store
-	if s.access != nil {
-		changed = s.access.Changed()
-	}
-	for {
-		select {
-		case <-ctx.Done():
-			return
-		case <-ticker.C:
-		case <-changed:
-			changed = s.access.Changed() // before judging, so that no change is missed
-			s.judgeAgain(ctx)
-		}
-		s.endStrangers(time.Now())
-	}
-}
-
-func (s *server) judgeAgain(ctx context.Context) {
-	for _, p := range s.all() {
-		p.tunnels.judgeAgain(ctx, p)
-		if s.access != nil && s.dev.Authorize == nil {
-			if p.paired.Load() && p.subject().User == "" {
-				p.sess.Close(fmt.Errorf("device: key %s: %w", p.key.Short(), latchkey.ErrRevoked))
-			}
-		}
-	}
-	s.watchers.judgeAgain(ctx)
-}
-
-// endStrangers ends sessions whose keys stayed unpaired for too long.
-func (s *server) endStrangers(now time.Time) {
-	if s.access == nil || s.dev.Authorize != nil {
-		return
-	}
-	for _, p := range s.all() {
-		if now.Sub(p.since) > s.limits().UnpairedLife && p.subject().User == "" {
-			p.sess.Close(fmt.Errorf("device: %w", latchkey.ErrUnpaired))
-		}
 	}
 }

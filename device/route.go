@@ -84,40 +84,58 @@ func (p *peer) forward(ctx context.Context, via *forward.Route, pass gate.Pass, 
 // relay observes the upstream resource for the peer: its first answer is the
 // answer, the others are notifications, each of which the door is asked about.
 func (p *peer) relay(ctx context.Context, via *forward.Route, judged string, r *coap.Request) *coap.Response {
-	answer := make(chan *coap.Response, 1)
-	obs := r.Observation
-	sub, cancel := context.WithCancel(p.sess.Context())
-	release, ok := p.srv.watchers.reserve()
-	if !ok { // over the limit it is a plain GET (RFC 7641 section 4.1)
-		cancel()
+	changed := p.srv.changed()
+	w := &watcher{peer: p, action: acl.RouteObserve, object: judged, req: r, obs: r.Observation}
+	if !p.srv.watchers.add(w) { // over the limit it is a plain GET (RFC 7641 section 4.1)
 		return p.srv.routes.forwarder.Do(ctx, via, judged, r)
 	}
-	p.tunnels.work.Go(func() { // ends with the observation or the session
-		<-obs.Done()
+	sub, cancel := context.WithCancel(p.sess.Context())
+	answer := make(chan *coap.Response, 1)
+	p.work.run(func() { // ends with the observation or the session
+		select {
+		case <-w.obs.Done():
+		case <-sub.Done():
+		}
 		cancel()
 	})
-	p.tunnels.work.Go(func() { // ends with the upstream, the observation or the session
-		defer release()
-		defer obs.Close()
-		first := true
-		_ = p.srv.routes.forwarder.Subscribe(sub, via, judged, r, func(m *coap.Response) {
-			if first {
-				first = false
-				answer <- m
-				return
-			}
-			if _, err := p.srv.door.admit(sub, p.question(acl.RouteObserve, judged)); err != nil {
-				m = refuse(err)
-				defer obs.Close()
-			}
-			obs.Notify(m)
-		})
+	started := p.work.run(func() { // ends with the upstream, the observation or the session
+		defer cancel()
+		defer p.srv.watchers.remove(w)
+		defer w.obs.Close()
+		_ = p.srv.routes.forwarder.Subscribe(sub, via, judged, r, w.passOn(sub, answer))
 	})
+	if !started {
+		cancel()
+	}
 	select {
 	case m := <-answer:
+		p.srv.watchers.judgeIf(ctx, changed, w)
 		return m
-	case <-ctx.Done():
-		cancel()
-		return nil
+	case <-sub.Done():
+		select {
+		case m := <-answer: // the first was the last
+			return m
+		default: // given up before the upstream answered
+			return nil
+		}
+	}
+}
+
+// passOn gives the upstream's first answer to the registration, and makes a
+// notification of each that follows.
+func (w *watcher) passOn(ctx context.Context, answer chan<- *coap.Response) func(*coap.Response) {
+	first := true
+	return func(m *coap.Response) {
+		if first {
+			first = false
+			answer <- m
+			return
+		}
+		if _, err := w.peer.srv.door.admit(ctx, w.peer.question(w.action, w.object)); err != nil {
+			w.obs.Notify(refuse(err))
+			w.obs.Close()
+			return
+		}
+		w.obs.Notify(m)
 	}
 }

@@ -78,6 +78,16 @@ func (d *Device) OpenPairing(m pairing.Modes, length time.Duration) error {
 	return s.pairing.Open(m, until)
 }
 
+// ConfigurePairing makes m the modes that are open by configuration, as the
+// field Pairing does at start: a mode that was used up stays closed.
+func (d *Device) ConfigurePairing(m pairing.Modes) error {
+	s, err := d.pairingServer()
+	if err == nil {
+		s.pairing.Configure(m)
+	}
+	return err
+}
+
 // ClosePairing closes pairing modes.
 func (d *Device) ClosePairing(m pairing.Modes) error {
 	s, err := d.pairingServer()

@@ -16,8 +16,12 @@ import (
 // openTunnel answers one open of a client and carries the tunnel to its end.
 // What is dialled is the target that the door judged, not a second look-up.
 func (p *peer) openTunnel(in *stream.Incoming) {
-	p.tunnels.work.Add(1)
-	defer p.tunnels.work.Done()
+	if !p.work.begin() {
+		in.Refuse(latchkey.CodeShutdown)
+		return
+	}
+	defer p.work.end()
+	changed := p.srv.changed() // before the door is asked, so that carry misses no change
 	q := p.question(acl.TunnelOpen, in.Service())
 	service, known := p.srv.services.Load().find(in.Service())
 	if known {
@@ -40,7 +44,7 @@ func (p *peer) openTunnel(in *stream.Incoming) {
 		return
 	}
 	defer target.Close()
-	if err := p.carry(in, pass, target); err != nil {
+	if err := p.carry(in, pass, target, changed); err != nil {
 		p.log.Debug("tunnel ended", "service", service.ID, "err", err)
 	}
 }
@@ -59,8 +63,10 @@ func (p *peer) dial(ctx context.Context, pass gate.Pass) (net.Conn, error) {
 	return target.Dial(ctx)
 }
 
-// carry accepts the open and copies until both directions ended.
-func (p *peer) carry(in *stream.Incoming, pass gate.Pass, target net.Conn) error {
+// carry accepts the open and copies until both directions ended. What changed
+// since the door was asked is judged once the tunnel is among those that later
+// changes are judged by.
+func (p *peer) carry(in *stream.Incoming, pass gate.Pass, target net.Conn, changed <-chan struct{}) error {
 	ctx, cancel := context.WithCancelCause(p.sess.Context())
 	defer cancel(nil)
 	var far interface {
@@ -82,6 +88,11 @@ func (p *peer) carry(in *stream.Incoming, pass gate.Pass, target net.Conn) error
 		cancel(cause)
 	}}
 	defer p.tunnels.add(live)()
+	select {
+	case <-changed:
+		p.judgeTunnel(p.sess.Context(), live)
+	default:
+	}
 	return tunnel.Splice(ctx, far, target, nil)
 }
 
@@ -93,7 +104,6 @@ type liveTunnel struct {
 
 // tunnels is what a peer has open.
 type tunnels struct {
-	work sync.WaitGroup
 	mu   sync.Mutex
 	live map[*liveTunnel]struct{}
 }
@@ -122,16 +132,12 @@ func (t *tunnels) all() []*liveTunnel {
 	return all
 }
 
-func (t *tunnels) wait() { t.work.Wait() }
-
-// judgeAgain asks the door about each open tunnel with what is known now, and
-// ends those that would be refused.
-func (t *tunnels) judgeAgain(ctx context.Context, p *peer) {
-	for _, l := range t.all() {
-		q := p.question(l.asked.Action, l.asked.Resource)
-		q.ServiceType, q.Target = l.asked.ServiceType, l.asked.Target
-		if _, err := p.srv.door.admit(ctx, q); err != nil {
-			l.end(fmt.Errorf("service %s: %w", l.asked.Resource, latchkey.ErrRevoked))
-		}
+// judgeTunnel asks the door about an open tunnel with what is known now, and
+// ends it if that is refused.
+func (p *peer) judgeTunnel(ctx context.Context, l *liveTunnel) {
+	q := p.question(l.asked.Action, l.asked.Resource)
+	q.ServiceType, q.Target = l.asked.ServiceType, l.asked.Target
+	if err := p.srv.door.again(ctx, q); err != nil {
+		l.end(fmt.Errorf("service %s: %w", l.asked.Resource, err))
 	}
 }

@@ -85,6 +85,22 @@ func (h *Host) Open(m Modes, until time.Time) error {
 	return nil
 }
 
+// Configure makes m the modes that the configuration opens, in place of those
+// that it opened before. Unlike Open it does not give a used-up mode back.
+func (h *Host) Configure(m Modes) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	for _, known := range modes {
+		if o, open := h.open[known.bit]; open && o.byHand {
+			continue
+		}
+		delete(h.open, known.bit)
+		if m.Has(known.bit) {
+			h.open[known.bit] = opening{}
+		}
+	}
+}
+
 // Close closes modes. A restart opens those of the configuration again.
 func (h *Host) Close(m Modes) {
 	h.mu.Lock()

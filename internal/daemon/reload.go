@@ -4,8 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-
-	"github.com/latchkey-dev/latchkey"
 )
 
 // reloads answers every request to reload until ctx ends.
@@ -34,9 +32,9 @@ func (d *daemon) reload() error {
 		return err
 	}
 	old := d.config.Load()
-	if err := d.apply(old, next); err != nil {
+	if err := d.apply(next); err != nil {
 		// What was changed before the step that failed is set back.
-		return errors.Join(err, d.apply(next, old))
+		return errors.Join(err, d.apply(old))
 	}
 	d.adopt(next)
 	if next.ID != old.ID || next.Listen != old.Listen || next.Discovery != old.Discovery {
@@ -45,7 +43,7 @@ func (d *daemon) reload() error {
 	return nil
 }
 
-func (d *daemon) apply(old, next *Config) error {
+func (d *daemon) apply(next *Config) error {
 	if err := d.dev.SetServices(next.Services); err != nil {
 		return fmt.Errorf("services: %w", err)
 	}
@@ -58,18 +56,8 @@ func (d *daemon) apply(old, next *Config) error {
 	if err := d.dev.SetName(next.Name); err != nil {
 		return fmt.Errorf("name: %w", err)
 	}
-	if closed := old.Pairing &^ next.Pairing; closed != 0 {
-		if err := d.dev.ClosePairing(closed); err != nil {
-			return fmt.Errorf("pairing: %w", err)
-		}
-	}
-	if opened := next.Pairing &^ old.Pairing; opened != 0 {
-		err := d.dev.OpenPairing(opened, 0)
-		if errors.Is(err, latchkey.ErrConflict) {
-			d.Log.Warn("pairing stays closed", "mode", opened.String(), "err", err)
-		} else if err != nil {
-			return fmt.Errorf("pairing: %w", err)
-		}
+	if err := d.dev.ConfigurePairing(next.Pairing); err != nil {
+		return fmt.Errorf("pairing: %w", err)
 	}
 	return nil
 }

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -178,7 +179,7 @@ func TestForwardEndsWithRevocation(t *testing.T) {
 	if err := store.Update(func(tx *acl.Tx) error { return tx.RemoveUser("ursula") }); err != nil {
 		t.Fatal(err)
 	}
-	if err := <-done; !errors.Is(err, latchkey.ErrHandshakeRefused) && !errors.Is(err, latchkey.ErrRevoked) {
+	if err := <-done; !errors.Is(err, latchkey.ErrRevoked) {
 		t.Errorf("Forward ended with %v", err)
 	}
 }
@@ -248,5 +249,180 @@ func TestLocalPairingThroughAForward(t *testing.T) {
 	}
 	if !td.PairingModes().Has(pairing.LocalInitial) {
 		t.Error("a refused pairing closed the mode")
+	}
+}
+
+// TestNarrowedRoleEndsForward: the session may go on, the tunnel may not, and
+// the reason reaches whoever runs the forward.
+func TestNarrowedRoleEndsForward(t *testing.T) {
+	target := echo(t, "tcp", "127.0.0.1:0")
+	store := newStore(t)
+	td := serve(t, &device.Device{
+		Identity: newIdentity(t), Access: store,
+		Services: []device.Service{{ID: "echo", Target: "tcp://" + target.Addr().String()}},
+	})
+	c := admit(t, td, store, "ursula", "user")
+	near, far := net.Pipe()
+	defer near.Close()
+	done := make(chan error, 1)
+	go func() {
+		done <- c.Forward(deadline(t), "home", []client.Forward{{Service: "echo", Local: "-"}}, client.ForwardOptions{Stdio: far})
+	}()
+	if _, err := io.WriteString(near, "hello"); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := io.ReadFull(near, make([]byte, 5)); err != nil {
+		t.Fatal(err)
+	}
+	if err := store.Update(func(tx *acl.Tx) error { return tx.SetRole("ursula", "guest") }); err != nil {
+		t.Fatal(err)
+	}
+	if err := <-done; !errors.Is(err, latchkey.ErrRevoked) {
+		t.Errorf("Forward ended with %v", err)
+	}
+}
+
+// TestChangeWhileDialling narrows the role between the door's yes and the
+// target's answer.
+func TestChangeWhileDialling(t *testing.T) {
+	target := echo(t, "tcp", "127.0.0.1:0")
+	store := newStore(t)
+	asked, goOn := make(chan struct{}), make(chan struct{})
+	var once sync.Once
+	td := serve(t, &device.Device{
+		Identity: newIdentity(t), Access: store,
+		Authorize: func(ctx context.Context, r *acl.Request) error {
+			err := store.Authorize(ctx, r)
+			if r.Action == acl.TunnelOpen {
+				once.Do(func() { // the change comes after the policies have said yes
+					close(asked)
+					<-goOn
+				})
+			}
+			return err
+		},
+		Services: []device.Service{{ID: "echo", Target: "tcp://" + target.Addr().String()}},
+	})
+	conn := dial(t, admit(t, td, store, "ursula", "user"))
+	opened := make(chan net.Conn, 1)
+	go func() {
+		tun, _ := conn.Tunnel(deadline(t), "echo")
+		opened <- tun
+	}()
+	<-asked
+	if err := store.Update(func(tx *acl.Tx) error { return tx.SetRole("ursula", "guest") }); err != nil {
+		t.Fatal(err)
+	}
+	close(goOn)
+	tun := <-opened
+	if tun == nil {
+		return // refused outright is as good
+	}
+	defer tun.Close()
+	_ = tun.SetDeadline(time.Now().Add(patience))
+	if _, err := tun.Read(make([]byte, 1)); !errors.Is(err, latchkey.ErrRevoked) {
+		t.Errorf("the tunnel of somebody who became a guest meanwhile: %v", err)
+	}
+}
+
+// TestNotifyWhileSessionsEnd: whoever calls Notify does not know which
+// sessions are ending.
+func TestNotifyWhileSessionsEnd(t *testing.T) {
+	mux := device.NewMux()
+	mux.HandleObservable("GET /state", device.HandlerFunc(func(w device.ResponseWriter, r *device.Request) { fmt.Fprint(w, "on") }))
+	td, c, _ := owned(t, &device.Device{Handler: mux})
+	stop := make(chan struct{})
+	var work sync.WaitGroup
+	for range 2 {
+		work.Go(func() {
+			for {
+				select {
+				case <-stop:
+					return
+				default:
+					td.Notify("/state")
+				}
+			}
+		})
+	}
+	for range 40 {
+		conn, err := c.Dial(deadline(t), "home")
+		if err != nil {
+			t.Fatal(err)
+		}
+		for range conn.Observe(deadline(t), "/state") {
+			break
+		}
+		conn.Close()
+	}
+	close(stop)
+	work.Wait()
+}
+
+// TestShutdownSaysWhy: a client learns that the device stops, and nothing
+// worse.
+func TestShutdownSaysWhy(t *testing.T) {
+	td, _, conn := owned(t, &device.Device{})
+	if err := td.stop(); err != nil {
+		t.Fatal(err)
+	}
+	select {
+	case <-conn.Context().Done():
+	case <-time.After(patience):
+		t.Fatal("the session goes on")
+	}
+	if err := context.Cause(conn.Context()); !errors.Is(err, latchkey.ErrShutdown) {
+		t.Errorf("the session ended with %v", err)
+	}
+}
+
+// TestGivenUpRelays: an observation of a route whose upstream never answers
+// costs nothing once it is cancelled.
+func TestGivenUpRelays(t *testing.T) {
+	silent, err := net.ListenPacket("udp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer silent.Close()
+	_, _, conn := owned(t, &device.Device{Routes: []device.Route{{Path: "/up/**", To: "coap://" + silent.LocalAddr().String()}}})
+	var work sync.WaitGroup
+	for range 12 { // with the GETs that end them, more than there are workers
+		work.Go(func() {
+			ctx, cancel := context.WithTimeout(t.Context(), 30*time.Millisecond)
+			defer cancel()
+			for range conn.Observe(ctx, "/up/x") {
+			}
+		})
+	}
+	work.Wait()
+	if _, err := conn.Get(deadline(t), "/device/info"); err != nil {
+		t.Error(err)
+	}
+}
+
+// TestStaleAddressIsNoImpostor: one address of a device that is off now
+// belongs to somebody else.
+func TestStaleAddressIsNoImpostor(t *testing.T) {
+	td, c, conn := owned(t, &device.Device{})
+	conn.Close()
+	other := serve(t, &device.Device{Pairing: pairing.LocalInitial})
+	known, err := c.OpenKnown()
+	if err != nil {
+		t.Fatal(err)
+	}
+	err = known.Update("home", func(d *client.Device) { d.Addrs = append(other.info.PairingURL.Addrs, d.Addrs...) })
+	if err != nil {
+		t.Fatal(err)
+	}
+	again, err := c.Dial(deadline(t), "home")
+	if err != nil {
+		t.Fatalf("the right device is there too: %v", err)
+	}
+	again.Close()
+	if err := td.stop(); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := c.Dial(deadline(t), "home"); err == nil || errors.Is(err, latchkey.ErrIdentityChanged) {
+		t.Errorf("the device is off: %v", err)
 	}
 }

@@ -12,6 +12,7 @@ import (
 	"testing"
 
 	"github.com/latchkey-dev/latchkey"
+	"github.com/latchkey-dev/latchkey/acl"
 	"github.com/latchkey-dev/latchkey/client"
 	"github.com/latchkey-dev/latchkey/device"
 	"github.com/latchkey-dev/latchkey/pairing"
@@ -248,5 +249,35 @@ func TestPairByAddress(t *testing.T) {
 	got, err := c.Pair(deadline(t), u, yes)
 	if err != nil || got.Device.String() != "acme/gw1" || got.Role != "admin" {
 		t.Errorf("%+v, %v", got, err)
+	}
+}
+
+// TestRefusalEndsTheSearch: the device itself has refused our key, so there is
+// nothing to search for elsewhere.
+func TestRefusalEndsTheSearch(t *testing.T) {
+	store := newStore(t)
+	td := serve(t, &device.Device{Identity: newIdentity(t), Access: store})
+	c := admit(t, td, store, "ursula", "user")
+	if err := store.Update(func(tx *acl.Tx) error { return tx.RemoveUser("ursula") }); err != nil {
+		t.Fatal(err)
+	}
+	c.NoDiscovery = false
+	known, err := c.OpenKnown()
+	if err != nil {
+		t.Fatal(err)
+	}
+	dead, err := net.ListenPacket("udp", "127.0.0.1:0") // never answers
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer dead.Close()
+	err = known.Update("home", func(d *client.Device) { d.Addrs = append(d.Addrs, dead.LocalAddr().String()) })
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, err = c.Dial(deadline(t), "home")
+	var failed *client.DialError
+	if !errors.As(err, &failed) || len(failed.Tries) != 1 || !errors.Is(err, latchkey.ErrHandshakeRefused) {
+		t.Errorf("got %v", err)
 	}
 }

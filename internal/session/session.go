@@ -3,7 +3,6 @@ package session
 import (
 	"context"
 	"errors"
-	"fmt"
 	"io"
 	"log/slog"
 	"net"
@@ -26,7 +25,10 @@ const (
 )
 
 // ErrSilent is the cause of a session whose peer was not heard for too long.
-var ErrSilent = fmt.Errorf("session: peer is silent: %w", latchkey.ErrOffline)
+var ErrSilent = errors.New("session: nothing was heard from the peer for too long")
+
+// ErrEnded is the cause of a session that the peer ended without a reason.
+var ErrEnded = errors.New("session: the peer ended the session")
 
 // Config says what a session does with what arrives.
 type Config struct {
@@ -47,15 +49,20 @@ type Session struct {
 	coap    *coap.Endpoint
 	streams *stream.Mux
 	log     *slog.Logger
+	client  bool
+
+	served chan struct{} // closed when no more datagrams are taken
 
 	ctx  context.Context
 	end  context.CancelCauseFunc
 	once sync.Once
-	work sync.WaitGroup // probes; Serve waits for them
 
-	mu      sync.Mutex // guards keep
+	mu      sync.Mutex // guards what follows
 	keep    keepalive
 	pinging bool
+	said    latchkey.Code // the peer's last word; 0: none
+	over    bool          // nothing is started any more
+	work    sync.WaitGroup
 }
 
 // New makes a session on conn. It carries nothing until Serve runs.
@@ -68,7 +75,7 @@ func New(conn *secure.Conn, c Config) *Session {
 		_, err := conn.Write(b)
 		return err
 	}
-	s := &Session{conn: conn, log: log}
+	s := &Session{conn: conn, log: log, client: c.Client, served: make(chan struct{})}
 	s.ctx, s.end = context.WithCancelCause(context.Background())
 	s.coap = coap.New(coap.Config{Send: send, Handler: c.Handler, MaxBody: c.MaxBody, Critical: c.Critical, Log: log})
 	s.streams = stream.New(stream.Config{Client: c.Client, Send: send, Accept: c.Accept, Limits: c.Streams, Log: log})
@@ -76,12 +83,19 @@ func New(conn *secure.Conn, c Config) *Session {
 }
 
 // Serve carries datagrams until the session ends and everything in it has
-// stopped. It returns the cause: nil after Close(nil), io.EOF when the peer
-// said goodbye.
+// stopped. It returns the cause: nil after Close(nil), ErrEnded when the peer
+// said goodbye without more, *latchkey.RemoteError when it said why.
 func (s *Session) Serve() error {
 	err := s.conn.Serve(s.dispatch)
+	close(s.served)
+	if errors.Is(err, io.EOF) {
+		err = s.farewell()
+	}
 	s.finish(err)
 	s.coap.Wait()
+	s.mu.Lock()
+	s.over = true
+	s.mu.Unlock()
 	s.work.Wait()
 	if cause := context.Cause(s.ctx); !errors.Is(cause, net.ErrClosed) {
 		return cause
@@ -92,10 +106,34 @@ func (s *Session) Serve() error {
 func (s *Session) dispatch(b []byte) {
 	switch {
 	case len(b) == 0:
+	case s.client && reason(b) != 0:
+		s.mu.Lock()
+		s.said = reason(b)
+		s.mu.Unlock()
+		s.start(func() { s.finish(s.farewell()) }) // in case close_notify is lost
 	case b[0] >= coapFirst && b[0] <= coapLast:
 		s.coap.Deliver(b)
 	case b[0] == sctpFirst:
 		s.streams.Deliver(b)
+	}
+}
+
+// farewell is why the peer ended the session.
+func (s *Session) farewell() error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.said == 0 {
+		return ErrEnded
+	}
+	return &latchkey.RemoteError{Op: "session", Peer: s.conn.Peer().Key, Code: s.said}
+}
+
+// start runs f on a goroutine that Serve waits for, unless Serve is done.
+func (s *Session) start(f func()) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if !s.over {
+		s.work.Go(f)
 	}
 }
 
@@ -110,6 +148,13 @@ func (s *Session) finish(cause error) {
 		}
 		s.end(cause)
 		s.streams.Close(cause)
+		if bye := goodbye(cause); bye != nil && !s.client {
+			_, _ = s.conn.Write(bye) // lost or not, close_notify follows
+			select {
+			case <-s.served: // the client has read it, and ended the session itself
+			case <-time.After(byeTime):
+			}
+		}
 		s.coap.Close()
 		if err := s.conn.Close(); err != nil && !errors.Is(err, net.ErrClosed) && !errors.Is(err, io.EOF) {
 			s.log.Debug("close session", "peer", s.conn.Peer().Key, "err", err)
@@ -164,9 +209,9 @@ func (s *Session) tick(now time.Time) {
 	s.mu.Unlock()
 	switch {
 	case verdict == lost:
-		s.work.Go(func() { s.finish(ErrSilent) }) // may wait for the peer; the ticker must not
+		s.start(func() { s.finish(ErrSilent) }) // may wait for the peer; the ticker must not
 	case ping:
-		s.work.Go(s.probe) // ends with the answer, probeEvery or the session
+		s.start(s.probe) // ends with the answer, probeEvery or the session
 	}
 }
 
