@@ -363,6 +363,9 @@ func TestNotifyWhileSessionsEnd(t *testing.T) {
 // worse.
 func TestShutdownSaysWhy(t *testing.T) {
 	td, _, conn := owned(t, &device.Device{})
+	if _, err := conn.Get(deadline(t), "/device/info"); err != nil { // the device has the session, too
+		t.Fatal(err)
+	}
 	if err := td.stop(); err != nil {
 		t.Fatal(err)
 	}
