@@ -32,6 +32,7 @@ type AuthorizeFunc func(ctx context.Context, r *acl.Request) error
 // passes.
 type door struct {
 	hook   AuthorizeFunc
+	prompt bool // the hook is the store's own, which does not wait
 	limits func() Limits
 	calls  atomic.Int64 // of the hook under way
 	log    *slog.Logger
@@ -78,9 +79,12 @@ func undecided(err error) bool {
 	return errors.Is(err, context.DeadlineExceeded) || errors.Is(err, latchkey.ErrTooMany)
 }
 
-// ask runs the hook on a goroutine of its own, because a hook that forgets its
-// context must cost no more than the place it occupies.
+// ask runs a hook of the application on a goroutine of its own, because one
+// that forgets its context must cost no more than the place it occupies.
 func (d *door) ask(ctx context.Context, r *acl.Request) error {
+	if d.prompt {
+		return d.call(ctx, r)
+	}
 	limits := d.limits()
 	if n := d.calls.Add(1); n > int64(limits.AuthorizeCalls) {
 		d.calls.Add(-1)

@@ -87,6 +87,7 @@ func (s *server) configure() error {
 		hook = s.access.Authorize
 	}
 	s.door = newDoor(hook, s.limits, s.log)
+	s.door.prompt = s.dev.Authorize == nil
 	s.announce.name = s.dev.Name
 	s.watchers.limits = s.limits
 	if err := s.setServices(s.dev.Services); err != nil {

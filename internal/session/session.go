@@ -78,7 +78,9 @@ func New(conn *secure.Conn, c Config) *Session {
 	s := &Session{conn: conn, log: log, client: c.Client, served: make(chan struct{})}
 	s.ctx, s.end = context.WithCancelCause(context.Background())
 	s.coap = coap.New(coap.Config{Send: send, Handler: c.Handler, MaxBody: c.MaxBody, Critical: c.Critical, Log: log})
-	s.streams = stream.New(stream.Config{Client: c.Client, Send: send, Accept: c.Accept, Limits: c.Streams, Log: log})
+	s.streams = stream.New(stream.Config{
+		Client: c.Client, MTU: packetSize(conn.Peer()), Send: send, Accept: c.Accept, Limits: c.Streams, Log: log,
+	})
 	return s
 }
 

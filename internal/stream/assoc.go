@@ -30,7 +30,7 @@ const (
 // as RFC 6928 begins, recovery of several losses at once, and growth by eight
 // packets a round trip, which gets through random loss about three times as
 // well as one; a session carries the traffic of many connections.
-func options(l *leg, log *slog.Logger) []sctp.AssociationOption {
+func options(l *leg, mtu uint32, log *slog.Logger) []sctp.AssociationOption {
 	return []sctp.AssociationOption{
 		sctp.WithNetConn(l),
 		sctp.WithLoggerFactory(sctpLog{log}),
@@ -48,8 +48,8 @@ func options(l *leg, log *slog.Logger) []sctp.AssociationOption {
 
 // associate runs the SCTP handshake and returns when it is over or the leg
 // was closed.
-func associate(l *leg, client bool, log *slog.Logger) (*sctp.Association, error) {
-	a, err := handshake(l, client, log)
+func associate(l *leg, client bool, mtu uint32, log *slog.Logger) (*sctp.Association, error) {
+	a, err := handshake(l, client, mtu, log)
 	if err != nil {
 		_ = l.Close() // an association that failed still reads from it
 		return nil, fmt.Errorf("stream: associate: %w", err)
@@ -57,8 +57,8 @@ func associate(l *leg, client bool, log *slog.Logger) (*sctp.Association, error)
 	return a, nil
 }
 
-func handshake(l *leg, client bool, log *slog.Logger) (*sctp.Association, error) {
-	shared := options(l, log)
+func handshake(l *leg, client bool, mtu uint32, log *slog.Logger) (*sctp.Association, error) {
+	shared := options(l, mtu, log)
 	if client {
 		opts := make([]sctp.ClientOption, len(shared))
 		for i, o := range shared {

@@ -27,7 +27,11 @@ type Config struct {
 	// streams; it is the DTLS client and has the even stream ids (RFC 8832
 	// section 6).
 	Client bool
-	// Send takes one SCTP packet of at most 1191 bytes, which is valid during
+	// MTU is the largest SCTP packet that the path is known to carry, in bytes;
+	// default 1191, which every path does. What arrives may be larger, up to
+	// 8192.
+	MTU uint32
+	// Send takes one SCTP packet of at most MTU bytes, which is valid during
 	// the call. net.ErrClosed says that the session is over, any other error
 	// is loss. It must not block for long.
 	Send func([]byte) error
@@ -42,6 +46,9 @@ type Config struct {
 
 // withDefaults returns cfg with every default in place.
 func (cfg Config) withDefaults() Config {
+	if cfg.MTU == 0 {
+		cfg.MTU = mtu
+	}
 	l := &cfg.Limits
 	if l.Streams <= 0 {
 		l.Streams = 256

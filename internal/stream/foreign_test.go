@@ -40,7 +40,7 @@ func newForeign(t testing.TB, cfg Config) *foreign {
 	made := make(chan error, 1)
 	go func() {
 		var err error
-		f.a, err = associate(l, !cfg.Client, quiet)
+		f.a, err = associate(l, !cfg.Client, mtu, quiet)
 		made <- err
 	}()
 	if cfg.Client {

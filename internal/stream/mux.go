@@ -177,7 +177,7 @@ func (m *Mux) start() *leg {
 
 // run makes the association and takes what the peer opens.
 func (m *Mux) run(l *leg) {
-	a, err := associate(l, m.cfg.Client, m.cfg.Log)
+	a, err := associate(l, m.cfg.Client, m.cfg.MTU, m.cfg.Log)
 	if err != nil {
 		m.end(err)
 		return
