@@ -1,6 +1,7 @@
 package stream
 
 import (
+	"errors"
 	"io"
 	"net"
 	"strconv"
@@ -47,7 +48,7 @@ func (f *Flow) Read(p []byte) (int, error) {
 		s.mu.Lock()
 		_, err := s.in.next()
 		s.mu.Unlock()
-		if err != nil && err != io.EOF {
+		if err != nil && !errors.Is(err, io.EOF) {
 			return 0, err
 		}
 		if b, ok := f.queue.pop(); ok {

@@ -121,7 +121,7 @@ func (m *Mux) Close(cause error) {
 		cause = net.ErrClosed
 	}
 	m.goodbye.Do(func() {
-		m.setCause(cause)
+		_ = m.setCause(cause)
 		for _, s := range m.snapshot() {
 			s.abort(closeCode(cause), cause)
 		}

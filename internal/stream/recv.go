@@ -1,6 +1,7 @@
 package stream
 
 import (
+	"errors"
 	"io"
 	"net"
 	"time"
@@ -32,7 +33,7 @@ func (s *Stream) WriteTo(w io.Writer) (int64, error) {
 	var total int64
 	for {
 		b, err := s.await()
-		if err == io.EOF {
+		if errors.Is(err, io.EOF) {
 			return total, nil
 		}
 		if err != nil {
