@@ -118,6 +118,7 @@ func (s *stall) run(ctx context.Context, toDevice bool) ([]figure, error) {
 	}
 	s.goOn()
 	<-ended
+	idle = append(idle, s.latency(ctx, s.bed.length)...) // before and after, so that passing disturbances count less
 	p95 := func(d []time.Duration) float64 { return milliseconds(percentile(d, 95)) }
 	return []figure{
 		{

@@ -129,14 +129,22 @@ func source(conn net.Conn) error {
 	return closeWrite(conn)
 }
 
-// chunkSize is how much is written at once.
-const chunkSize = 64 << 10
+// chunkSize is how much is written at once, pacedSize how much when a rate is to
+// be kept: what is held back must not come in bursts that look like full speed.
+const (
+	chunkSize = 64 << 10
+	pacedSize = 16 << 10
+)
 
 // fill writes the ordered bytes, no faster than ordered.
 func (o order) fill(w io.Writer) error {
-	from, chunk, began := pattern(o.Seed), make([]byte, chunkSize), time.Now()
+	size := uint64(chunkSize)
+	if o.Rate > 0 {
+		size = pacedSize
+	}
+	from, chunk, began := pattern(o.Seed), make([]byte, size), time.Now()
 	for sent := uint64(0); sent < o.Bytes; {
-		n := min(chunkSize, o.Bytes-sent)
+		n := min(size, o.Bytes-sent)
 		if _, err := io.ReadFull(from, chunk[:n]); err != nil {
 			return err
 		}

@@ -29,6 +29,18 @@ func TestDocumentsExist(t *testing.T) {
 	}
 }
 
+// A figure that nobody has measured yet is not a figure.
+func TestDocumentsHaveNoBlanks(t *testing.T) {
+	blank := regexp.MustCompile(`\b(BENCH|TBD|FIGURE)\b`)
+	walk(t, func(name string) {
+		if path.Ext(name) == ".md" {
+			for _, m := range blank.FindAll(read(t, name), -1) {
+				t.Errorf("%s: %s", name, m)
+			}
+		}
+	})
+}
+
 // names lists what each package of the module declares, by package name:
 // Name, Type.Method and Type.Field.
 func names(t *testing.T) map[string]map[string]bool {

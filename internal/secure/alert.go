@@ -10,6 +10,7 @@ import (
 
 // Alert descriptions (RFC 5246 section 7.2.2, RFC 7301 section 3.2).
 const (
+	alertCloseNotify           = 0
 	alertNoCertificate         = 41
 	alertBadCertificate        = 42
 	alertUnsupported           = 43
@@ -23,7 +24,8 @@ const (
 	alertUserCanceled          = 90
 	alertNoApplicationProtocol = 120
 
-	alertFatal = 2
+	alertWarning = 1
+	alertFatal   = 2
 )
 
 // peerAlert returns the description of the alert with which the peer ended a

@@ -34,16 +34,36 @@ type Conn struct {
 	log         *slog.Logger
 	heard       atomic.Int64 // nanoseconds since the epoch
 
+	out, in *protection
+	number  atomic.Uint64 // of the next record that we send
+	window  window        // of the records that came; only Serve touches it
+	over    atomic.Bool   // nothing more is sent
+
 	once  sync.Once
 	mu    sync.Mutex
 	ended bool
 	cause error // of our own end; nil for Close
 }
 
-func newConn(association *dtls.Conn, l *link, state *dtls.State, peer Peer, log *slog.Logger) *Conn {
+// Numbers of records are nonces, so none is used twice. The library numbers its
+// Finished and the repetitions of it from 0: at most maxLibrary when the
+// handshake ends, and then a record in each of maxRepeated datagrams. Ours
+// begin well above and end with the field.
+const (
+	maxLibrary  = 1 << 10
+	firstNumber = 1 << 16
+	lastNumber  = 1<<48 - 1
+)
+
+func newConn(association *dtls.Conn, l *link, state *dtls.State, peer Peer, log *slog.Logger) (*Conn, error) {
 	c := &Conn{association: association, link: l, state: state, peer: peer, log: log}
+	var err error
+	if c.out, c.in, err = protect(state); err != nil {
+		return nil, err
+	}
+	c.number.Store(firstNumber)
 	c.heard.Store(time.Now().UnixNano())
-	return c
+	return c, nil
 }
 
 // Peer returns what the handshake proved.
@@ -65,11 +85,22 @@ func (c *Conn) Write(b []byte) (int, error) {
 	if len(b) > MaxPayload {
 		return 0, fmt.Errorf("secure: datagram of %d bytes: %w", len(b), latchkey.ErrTooLarge)
 	}
-	n, err := c.association.Write(b)
-	if errors.Is(err, dtls.ErrConnClosed) || errors.Is(err, net.ErrClosed) {
+	if c.over.Load() || !c.transmit(typeApplicationData, b) {
 		return 0, net.ErrClosed
 	}
-	return n, err
+	return len(b), nil
+}
+
+// transmit sends one record. It reports false when the numbers are used up.
+func (c *Conn) transmit(kind byte, payload []byte) bool {
+	number := c.number.Add(1) - 1
+	if number > lastNumber {
+		return false
+	}
+	x := scratches.Get().(*scratch)
+	c.link.transmit(c.out.seal(x, kind, number, payload))
+	scratches.Put(x)
+	return true
 }
 
 // Serve calls h with each datagram that the peer sent, in the order of their
@@ -77,20 +108,49 @@ func (c *Conn) Write(b []byte) (int, error) {
 // while h runs, datagrams queue. Serve returns nil after Close, io.EOF after
 // the peer ended the session, else the cause, such as ErrReplaced.
 func (c *Conn) Serve(h func(b []byte)) error {
-	b := make([]byte, maxRecord)
+	x := scratches.Get().(*scratch)
+	defer scratches.Put(x)
+	for more := true; more; {
+		next := c.link.next()
+		if next == nil {
+			break
+		}
+		more = c.serve(x, next.data[:next.size], h)
+		chunks.Put(next)
+	}
+	if ended, cause := c.end(); ended {
+		return cause
+	}
+	_ = c.finish(false, nil)
+	return io.EOF
+}
+
+// serve opens whole records and passes on what they carry. It reports false
+// when the peer ended the session.
+func (c *Conn) serve(x *scratch, data []byte, h func(b []byte)) bool {
 	for {
-		n, err := c.association.Read(b)
+		r, rest, ok := nextRecord(data)
+		if !ok {
+			return true
+		}
+		data = rest
+		number := r.sequence()
+		if !c.window.fresh(number) {
+			continue
+		}
+		payload, ok := c.in.open(x, r)
+		if !ok {
+			continue
+		}
+		c.window.mark(number)
+		c.heard.Store(time.Now().UnixNano())
 		switch {
-		case err == nil:
-			c.heard.Store(time.Now().UnixNano())
-			h(b[:n])
-		case errors.Is(err, io.EOF) || errors.Is(err, net.ErrClosed):
-			if ended, cause := c.end(); ended {
-				return cause
-			}
-			return io.EOF
-		default: // a warning from the peer, which ends nothing
-			c.log.Debug("dtls warning", "op", "read", "peer", c.peer.Key, "err", err)
+		case r.kind == typeApplicationData:
+			h(payload)
+		case len(payload) == 2 && (payload[0] == alertFatal || payload[1] == alertCloseNotify):
+			return false
+		default: // a warning, which ends nothing
+			c.log.Debug("dtls warning", "op", "read", "peer", c.peer.Key)
 		}
 	}
 }
@@ -120,11 +180,18 @@ func (c *Conn) abort(cause error) {
 	_ = c.close(cause)
 }
 
-func (c *Conn) close(cause error) (err error) {
+func (c *Conn) close(cause error) error { return c.finish(true, cause) }
+
+// finish ends the session, for a cause of ours or because the peer has ended
+// it, and says goodbye unless the link is silent.
+func (c *Conn) finish(ours bool, cause error) (err error) {
 	c.once.Do(func() {
 		c.mu.Lock()
-		c.ended, c.cause = true, cause
+		c.ended, c.cause = ours, cause
 		c.mu.Unlock()
+		c.transmit(typeAlert, []byte{alertWarning, alertCloseNotify})
+		c.over.Store(true)
+		c.link.silence() // the library has nothing to add
 		err = c.association.Close()
 	})
 	return err

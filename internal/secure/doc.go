@@ -18,9 +18,13 @@
 // library lies the link. It lets through only records that belong there: in
 // the handshake those that a handshake consists of, afterwards only what
 // carries an authentication tag. So no datagram that the peer's keys do not
-// vouch for ends or stalls a session (RFC 6347 section 4.1.2.7). Several
-// datagrams that wait are handed over as one, which the record layer allows
-// and which saves most of the cost of each hand-over.
+// vouch for ends or stalls a session (RFC 6347 section 4.1.2.7).
+//
+// The library makes the handshake and nothing else. The records of a session
+// are ours: protect derives their keys from what the library exports, and Conn
+// seals and opens them with the AEADs of the standard library, without a
+// goroutine or an allocation for each. Several datagrams that wait are taken
+// over at once.
 //
 // # Strangers
 //

@@ -109,8 +109,12 @@ func (h *Handshake) finish(association *dtls.Conn, l *link) (*Conn, error) {
 	if h.client && !h.wasAsked() {
 		return nil, errors.New("secure: peer did not ask for our certificate")
 	}
+	conn, err := newConn(association, l, &state, peer, h.cfg.Log)
+	if err != nil {
+		return nil, err
+	}
 	l.enter(open)
-	return newConn(association, l, &state, peer, h.cfg.Log), nil
+	return conn, nil
 }
 
 // peer judges what the library says of the other side.

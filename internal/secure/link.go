@@ -14,9 +14,14 @@ const (
 	// helloQueue before. What comes in when it is full is lost.
 	maxQueue   = 128
 	helloQueue = 4
-	// handshakeBudget is how many bytes a whole handshake may take in, and half
-	// of it what may come as application data of a peer that finished first.
-	// An honest handshake needs a tenth of it, repeats included.
+	// earlyQueue is for payload of a peer that finished its handshake before we
+	// have.
+	earlyQueue = 4
+	// maxRepeated is how many datagrams the library may send in a session. It
+	// repeats its last flight for a peer that missed it.
+	maxRepeated = 100
+	// handshakeBudget is how many bytes a whole handshake may take in. An
+	// honest one needs a tenth of it, repeats included.
 	handshakeBudget = 64 << 10
 )
 
@@ -27,15 +32,19 @@ type link struct {
 	send   func([]byte) error
 
 	mu       sync.Mutex
-	arrival  sync.Cond // of records, expiry or closing; its lock is mu
+	arrival  sync.Cond // for ReadFrom: of records, expiry or closing; its lock is mu
 	waiting  bool      // a read waits for arrival
+	news     sync.Cond // for next: of payload or closing; its lock is mu
+	idle     bool      // next waits for news
 	expired  bool      // the read deadline is over
 	closed   bool
 	mute     bool // what is sent is lost
 	phase    phase
 	admits   func(p phase, r record, client bool) bool // phase.admits but in tests
-	queue    queue
-	budget   int // bytes that may still come in before the session
+	queue    queue                                     // what the library is to read
+	payload  queue                                     // what the session is to open
+	repeated int                                       // datagrams of the library since the session began
+	budget   int                                       // bytes that may still come in before the session
 	facts    facts
 	sendErr  error // the last failure to send
 	onProven func()
@@ -43,7 +52,7 @@ type link struct {
 
 func newLink(client bool, send func([]byte) error) *link {
 	l := &link{client: client, send: send, admits: phase.admits, budget: handshakeBudget}
-	l.arrival.L = &l.mu
+	l.arrival.L, l.news.L = &l.mu, &l.mu
 	if client {
 		l.phase = shaking // we spoke first; there is no cookie to wait for
 	}
@@ -53,6 +62,7 @@ func newLink(client bool, send func([]byte) error) *link {
 // deliver queues the records of a datagram that belong to the present phase.
 func (l *link) deliver(b []byte, m packet.Meta) {
 	l.mu.Lock()
+	defer l.mu.Unlock()
 	accepted, finished := false, false
 	for len(b) > 0 && !l.closed {
 		r, rest, ok := nextRecord(b)
@@ -60,7 +70,13 @@ func (l *link) deliver(b []byte, m packet.Meta) {
 			break
 		}
 		b = rest
-		if l.admits(l.phase, r, l.client) && l.push(r) {
+		switch {
+		case !l.admits(l.phase, r, l.client):
+		case l.phase == open && r.kind != typeHandshake:
+			l.payload.push(r.raw, maxQueue)
+		case l.phase != open && r.kind == typeApplicationData:
+			l.payload.push(r.raw, earlyQueue)
+		case l.push(r):
 			accepted = true
 			finished = finished || r.kind == typeHandshake && r.epoch == 1
 		}
@@ -68,29 +84,58 @@ func (l *link) deliver(b []byte, m packet.Meta) {
 	if accepted && l.phase != open {
 		l.facts.note(m, finished)
 	}
-	wake := accepted && l.waiting
-	l.waiting = l.waiting && !wake
-	l.mu.Unlock()
-	if wake {
+	if accepted && l.waiting {
+		l.waiting = false
 		l.arrival.Signal()
+	}
+	l.wake()
+}
+
+// wake tells a waiting next that there is payload. The caller holds mu.
+func (l *link) wake() {
+	if l.idle && !l.payload.empty() {
+		l.idle = false
+		l.news.Signal()
 	}
 }
 
-// push queues a record, unless the queue is full or the handshake has used up
-// its budget. The caller holds mu.
+// push queues a record for the library, unless the queue is full or the
+// handshake has used up its budget. The caller holds mu.
 func (l *link) push(r record) bool {
-	if l.phase == open {
-		return l.queue.push(r.raw, maxQueue)
+	if l.phase != open {
+		if l.budget < len(r.raw) {
+			return false
+		}
+		l.budget -= len(r.raw)
 	}
-	reserved := 0
-	if r.kind == typeApplicationData {
-		reserved = handshakeBudget / 2
-	}
-	if l.budget-len(r.raw) < reserved {
-		return false
-	}
-	l.budget -= len(r.raw)
 	return l.queue.push(r.raw, helloQueue)
+}
+
+// next waits for payload of the session and returns it; nil at the end. Its
+// taker gives it back to chunks.
+func (l *link) next() *chunk {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for l.payload.empty() && !l.closed {
+		l.idle = true
+		l.news.Wait()
+	}
+	l.idle = false
+	if l.closed {
+		return nil
+	}
+	return l.payload.pop()
+}
+
+// transmit sends one record of the session. One that cannot be sent is a lost
+// datagram.
+func (l *link) transmit(b []byte) {
+	l.mu.Lock()
+	quiet := l.closed || l.mute
+	l.mu.Unlock()
+	if !quiet {
+		_ = l.send(b)
+	}
 }
 
 // peer adds the facts of the handshake to what the library knows.
@@ -149,7 +194,10 @@ func (l *link) ReadFrom(b []byte) (int, net.Addr, error) {
 // datagram; DTLS and what is above repeat what matters.
 func (l *link) WriteTo(b []byte, _ net.Addr) (int, error) {
 	l.mu.Lock()
-	closed, mute := l.closed, l.mute
+	if l.phase == open {
+		l.repeated++
+	}
+	closed, mute := l.closed, l.mute || l.repeated > maxRepeated
 	proven := l.phase == greeting && isServerHello(b)
 	if proven {
 		l.phase = shaking
@@ -200,8 +248,10 @@ func (l *link) Close() error {
 	l.mu.Lock()
 	l.closed = true
 	l.queue.clear()
+	l.payload.clear()
 	l.mu.Unlock()
 	l.arrival.Broadcast()
+	l.news.Broadcast()
 	return nil
 }
 
