@@ -17,6 +17,7 @@ import (
 	"io"
 	"os"
 	"os/signal"
+	"runtime/debug"
 	"slices"
 	"strings"
 	"syscall"
@@ -42,7 +43,12 @@ var groups = []group{
 	{"size", "memory of an idle daemon, size of small programs", 10 * time.Minute, measureSize},
 }
 
-func main() { os.Exit(run(os.Args[1:], os.Stdout, os.Stderr)) }
+func main() {
+	if os.Getenv("GOGC") == "" {
+		debug.SetGCPercent(400) // as the programs that it stands for
+	}
+	os.Exit(run(os.Args[1:], os.Stdout, os.Stderr))
+}
 
 // run is main with its surroundings as arguments.
 func run(args []string, stdout, stderr io.Writer) int {

@@ -52,6 +52,7 @@ func (a *App) Logger() *slog.Logger {
 // Run executes the tree and returns the exit code. It adds --log-level and
 // makes a command that only groups others ask for one of them.
 func (a *App) Run(ctx context.Context, root *cobra.Command, args []string) int {
+	relaxGC()
 	root.SilenceErrors, root.SilenceUsage = true, true
 	root.SetIn(a.In)
 	root.SetOut(a.Out)
