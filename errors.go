@@ -32,6 +32,9 @@ const (
 	CodeReset             Code = 17
 	CodeShutdown          Code = 18
 	CodeRevoked           Code = 19
+	CodeNotRegistered     Code = 20
+	CodeWrongID           Code = 21
+	CodeReplaced          Code = 22
 )
 
 // Sentinels. errors.Is finds them whether the refusal was ours or the peer's.
@@ -55,6 +58,9 @@ var (
 	ErrReset             error = &codeError{CodeReset, "connection reset"}
 	ErrShutdown          error = &codeError{CodeShutdown, "peer is shutting down"}
 	ErrRevoked           error = &codeError{CodeRevoked, "access was revoked"}
+	ErrNotRegistered     error = &codeError{CodeNotRegistered, "basestation does not know this key"}
+	ErrWrongID           error = &codeError{CodeWrongID, "the id belongs to another key"}
+	ErrReplaced          error = &codeError{CodeReplaced, "another device attached with this id"}
 )
 
 // Found locally and never sent.
@@ -95,6 +101,9 @@ var registry = map[Code]struct {
 	CodeReset:             {ErrReset, coapCode(5, 0)},
 	CodeShutdown:          {ErrShutdown, coapCode(5, 3)},
 	CodeRevoked:           {ErrRevoked, coapCode(4, 3)},
+	CodeNotRegistered:     {ErrNotRegistered, coapCode(4, 1)},
+	CodeWrongID:           {ErrWrongID, coapCode(4, 3)},
+	CodeReplaced:          {ErrReplaced, coapCode(4, 9)},
 }
 
 func coapCode(class, detail uint8) uint8 { return class<<5 | detail }

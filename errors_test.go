@@ -38,6 +38,9 @@ var codes = []struct {
 	{latchkey.CodeReset, 17, latchkey.ErrReset, "5.00"},
 	{latchkey.CodeShutdown, 18, latchkey.ErrShutdown, "5.03"},
 	{latchkey.CodeRevoked, 19, latchkey.ErrRevoked, "4.03"},
+	{latchkey.CodeNotRegistered, 20, latchkey.ErrNotRegistered, "4.01"},
+	{latchkey.CodeWrongID, 21, latchkey.ErrWrongID, "4.03"},
+	{latchkey.CodeReplaced, 22, latchkey.ErrReplaced, "4.09"},
 }
 
 func TestCodeRegistry(t *testing.T) {
