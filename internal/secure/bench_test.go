@@ -108,26 +108,6 @@ func benchmarkRecords(b *testing.B, size int) {
 	<-done
 }
 
-// BenchmarkDeliver is the cost of the link alone: filter, queue and hand-over.
-func BenchmarkDeliver(b *testing.B) {
-	l := newLink(true, nil)
-	l.enter(open)
-	record := append(plainRecord(typeApplicationData, 7, 1150), make([]byte, 1150)...)
-	record[2], record[4], record[11], record[12] = 253, 1, 1150>>8, 1150&255
-	b.ReportAllocs()
-	b.SetBytes(int64(len(record)))
-	for b.Loop() {
-		for range 7 {
-			l.deliver(record, packet.Meta{})
-		}
-		c := l.next()
-		if c.size != 7*len(record) {
-			b.Fatal(c.size)
-		}
-		chunks.Put(c)
-	}
-}
-
 // BenchmarkHandshake is a whole handshake, both sides.
 func BenchmarkHandshake(b *testing.B) {
 	client, server := anyone(b), anyone(b)

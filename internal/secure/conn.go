@@ -36,10 +36,15 @@ type Conn struct {
 
 	out, in *protection
 	number  atomic.Uint64 // of the next record that we send
-	window  window        // of the records that came; only Serve touches it
-	over    atomic.Bool   // nothing more is sent
+	over    atomic.Bool   // nothing more is sent or received
 
-	once  sync.Once
+	receiving sync.Mutex     // held while a datagram is opened and handled; guards what follows
+	window    window         // of the records that came
+	handler   func(b []byte) // of Serve, while it runs
+
+	done  chan struct{} // closed when the session is over, by either side
+	stop  sync.Once     // closes done
+	once  sync.Once     // our end
 	mu    sync.Mutex
 	ended bool
 	cause error // of our own end; nil for Close
@@ -56,7 +61,7 @@ const (
 )
 
 func newConn(association *dtls.Conn, l *link, state *dtls.State, peer Peer, log *slog.Logger) (*Conn, error) {
-	c := &Conn{association: association, link: l, state: state, peer: peer, log: log}
+	c := &Conn{association: association, link: l, state: state, peer: peer, log: log, done: make(chan struct{})}
 	var err error
 	if c.out, c.in, err = protect(state); err != nil {
 		return nil, err
@@ -69,13 +74,18 @@ func newConn(association *dtls.Conn, l *link, state *dtls.State, peer Peer, log 
 // Peer returns what the handshake proved.
 func (c *Conn) Peer() Peer { return c.peer }
 
-// Deliver takes a datagram that arrived for this association. It copies what
-// it keeps and never blocks: when the queue of 1 MiB is full, the datagram is
-// lost.
-func (c *Conn) Deliver(b []byte, m packet.Meta) { c.link.deliver(b, m) }
+// Deliver takes a datagram that arrived for this association, by any path. The
+// handler of Serve runs before it returns; before Serve has begun, up to 1 MiB
+// is queued and the rest is lost. It reports whether the peer's keys vouch for
+// something in the datagram that had not come before.
+func (c *Conn) Deliver(b []byte, m packet.Meta) (authentic bool) { return c.link.deliver(b, m) }
 
-// LastHeard returns when the peer last sent something that its keys vouch for,
-// as far as Serve has come; at first, when the handshake ended.
+// SetSend replaces the function that sends datagrams to the peer, because there
+// is another path to it.
+func (c *Conn) SetSend(send func([]byte) error) { c.link.setSend(send) }
+
+// LastHeard returns when the peer last sent something that its keys vouch for;
+// at first, when the handshake ended.
 func (c *Conn) LastHeard() time.Time { return time.Unix(0, c.heard.Load()) }
 
 // Write sends one datagram of at most MaxPayload bytes, else the error matches
@@ -104,20 +114,16 @@ func (c *Conn) transmit(kind byte, payload []byte) bool {
 }
 
 // Serve calls h with each datagram that the peer sent, in the order of their
-// arrival, until the session ends. The bytes are valid during the call only;
-// while h runs, datagrams queue. Serve returns nil after Close, io.EOF after
-// the peer ended the session, else the cause, such as ErrReplaced.
+// arrival and one at a time, until the session ends. It is Deliver that runs h,
+// so h must not block; the bytes are valid during the call only. Serve returns
+// nil after Close, io.EOF after the peer ended the session, else the cause,
+// such as ErrReplaced. No call of h outlasts it.
 func (c *Conn) Serve(h func(b []byte)) error {
-	x := scratches.Get().(*scratch)
-	defer scratches.Put(x)
-	for more := true; more; {
-		next := c.link.next()
-		if next == nil {
-			break
-		}
-		more = c.serve(x, next.data[:next.size], h)
-		chunks.Put(next)
-	}
+	c.begin(h)
+	<-c.done
+	c.receiving.Lock()
+	c.handler = nil
+	c.receiving.Unlock()
 	if ended, cause := c.end(); ended {
 		return cause
 	}
@@ -125,34 +131,69 @@ func (c *Conn) Serve(h func(b []byte)) error {
 	return io.EOF
 }
 
-// serve opens whole records and passes on what they carry. It reports false
-// when the peer ended the session.
-func (c *Conn) serve(x *scratch, data []byte, h func(b []byte)) bool {
-	for {
-		r, rest, ok := nextRecord(data)
+// begin opens what came before, and makes h take what comes from now on.
+func (c *Conn) begin(h func(b []byte)) {
+	c.receiving.Lock()
+	defer c.receiving.Unlock()
+	c.handler = h
+	x := scratches.Get().(*scratch)
+	defer scratches.Put(x)
+	for early := c.link.serve(c); early != nil; early = c.link.serve(c) {
+		c.openAll(x, early.data[:early.size])
+		chunks.Put(early)
+	}
+}
+
+// receive opens a datagram and passes on what it carries.
+func (c *Conn) receive(b []byte) (authentic bool) {
+	x := scratches.Get().(*scratch)
+	defer scratches.Put(x)
+	c.receiving.Lock()
+	defer c.receiving.Unlock()
+	return c.openAll(x, b)
+}
+
+// openAll opens the records of a datagram. The caller holds receiving.
+func (c *Conn) openAll(x *scratch, b []byte) (authentic bool) {
+	for len(b) > 0 && c.handler != nil && !c.over.Load() {
+		r, rest, ok := nextRecord(b)
 		if !ok {
-			return true
+			break
 		}
-		data = rest
-		number := r.sequence()
-		if !c.window.fresh(number) {
-			continue
-		}
-		payload, ok := c.in.open(x, r)
-		if !ok {
-			continue
-		}
-		c.window.mark(number)
-		c.heard.Store(time.Now().UnixNano())
+		b = rest
 		switch {
-		case r.kind == typeApplicationData:
-			h(payload)
-		case len(payload) == 2 && (payload[0] == alertFatal || payload[1] == alertCloseNotify):
-			return false
-		default: // a warning, which ends nothing
-			c.log.Debug("dtls warning", "op", "read", "peer", c.peer.Key)
+		case !c.link.admits(open, r, c.link.client):
+		case r.kind == typeHandshake:
+			c.link.repeat(r)
+		default:
+			authentic = c.open(x, r) || authentic
 		}
 	}
+	return authentic
+}
+
+// open handles one record, if it is genuine and new.
+func (c *Conn) open(x *scratch, r record) bool {
+	number := r.sequence()
+	if !c.window.fresh(number) {
+		return false
+	}
+	payload, ok := c.in.open(x, r)
+	if !ok {
+		return false
+	}
+	c.window.mark(number)
+	c.heard.Store(time.Now().UnixNano())
+	switch {
+	case r.kind == typeApplicationData:
+		c.handler(payload)
+	case len(payload) == 2 && (payload[0] == alertFatal || payload[1] == alertCloseNotify):
+		c.handler = nil
+		c.stop.Do(func() { close(c.done) })
+	default: // a warning, which ends nothing
+		c.log.Debug("dtls warning", "op", "read", "peer", c.peer.Key)
+	}
+	return true
 }
 
 func (c *Conn) end() (ended bool, cause error) {
@@ -191,6 +232,7 @@ func (c *Conn) finish(ours bool, cause error) (err error) {
 		c.mu.Unlock()
 		c.transmit(typeAlert, []byte{alertWarning, alertCloseNotify})
 		c.over.Store(true)
+		c.stop.Do(func() { close(c.done) })
 		c.link.silence() // the library has nothing to add
 		err = c.association.Close()
 	})

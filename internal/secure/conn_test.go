@@ -204,9 +204,13 @@ func TestExport(t *testing.T) {
 // TestConnPrintsNoSecret looks for the fields of the library's state in what
 // fmt makes of a Conn.
 func TestConnPrintsNoSecret(t *testing.T) {
-	c, _ := pair(t, anyone(t), anyone(t))
+	c, s, err := Pipe(t.Context(), anyone(t), anyone(t))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _, _ = c.Close(), s.Close() }()
 	for _, verb := range []string{"%+v", "%#v"} {
-		if text := fmt.Sprintf(verb, c.Conn); strings.Contains(strings.ToLower(text), "secret") {
+		if text := fmt.Sprintf(verb, c); strings.Contains(strings.ToLower(text), "secret") {
 			t.Errorf("%s prints %s", verb, text)
 		}
 	}

@@ -23,8 +23,8 @@
 // The library makes the handshake and nothing else. The records of a session
 // are ours: protect derives their keys from what the library exports, and Conn
 // seals and opens them with the AEADs of the standard library, without a
-// goroutine or an allocation for each. Several datagrams that wait are taken
-// over at once.
+// goroutine or an allocation for each. What arrives is opened and handled on
+// the goroutine that delivers it; a session has no reader of its own.
 //
 // # Strangers
 //

@@ -52,7 +52,8 @@ func newHandshake(cfg Config, send func([]byte) error, client bool) *Handshake {
 }
 
 // Deliver takes a datagram that arrived for the association, during the
-// handshake and after. It copies what it keeps and never blocks.
+// handshake and after, when it does what Conn.Deliver does. It copies what it
+// keeps.
 func (h *Handshake) Deliver(b []byte, m packet.Meta) { h.link.Load().deliver(b, m) }
 
 // Run performs the handshake, which ctx and Config.Timeout bound. Its error

@@ -4,6 +4,7 @@ import (
 	"net"
 	"os"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/latchkey-dev/latchkey/internal/packet"
@@ -29,20 +30,19 @@ const (
 // filters and queues what is delivered and passes on what is sent.
 type link struct {
 	client bool
-	send   func([]byte) error
+	conn   atomic.Pointer[Conn] // that takes what arrives, once it serves
 
 	mu       sync.Mutex
+	send     func([]byte) error
 	arrival  sync.Cond // for ReadFrom: of records, expiry or closing; its lock is mu
 	waiting  bool      // a read waits for arrival
-	news     sync.Cond // for next: of payload or closing; its lock is mu
-	idle     bool      // next waits for news
 	expired  bool      // the read deadline is over
 	closed   bool
 	mute     bool // what is sent is lost
 	phase    phase
 	admits   func(p phase, r record, client bool) bool // phase.admits but in tests
 	queue    queue                                     // what the library is to read
-	payload  queue                                     // what the session is to open
+	payload  queue                                     // what came before the session served
 	repeated int                                       // datagrams of the library since the session began
 	budget   int                                       // bytes that may still come in before the session
 	facts    facts
@@ -52,17 +52,32 @@ type link struct {
 
 func newLink(client bool, send func([]byte) error) *link {
 	l := &link{client: client, send: send, admits: phase.admits, budget: handshakeBudget}
-	l.arrival.L, l.news.L = &l.mu, &l.mu
+	l.arrival.L = &l.mu
 	if client {
 		l.phase = shaking // we spoke first; there is no cookie to wait for
 	}
 	return l
 }
 
-// deliver queues the records of a datagram that belong to the present phase.
-func (l *link) deliver(b []byte, m packet.Meta) {
+// deliver takes a datagram: the session opens it, if there is one, else the
+// records that belong to the present phase are queued. It reports whether the
+// session found something authentic.
+func (l *link) deliver(b []byte, m packet.Meta) bool {
+	c := l.conn.Load()
+	if c == nil {
+		c = l.await(b, m)
+	}
+	return c != nil && c.receive(b)
+}
+
+// await queues the records of a datagram that belong to the present phase,
+// unless there is a session by now, which it returns.
+func (l *link) await(b []byte, m packet.Meta) *Conn {
 	l.mu.Lock()
 	defer l.mu.Unlock()
+	if c := l.conn.Load(); c != nil {
+		return c
+	}
 	accepted, finished := false, false
 	for len(b) > 0 && !l.closed {
 		r, rest, ok := nextRecord(b)
@@ -84,19 +99,40 @@ func (l *link) deliver(b []byte, m packet.Meta) {
 	if accepted && l.phase != open {
 		l.facts.note(m, finished)
 	}
-	if accepted && l.waiting {
+	if accepted {
+		l.wake()
+	}
+	return nil
+}
+
+// wake tells a waiting read that there are records. The caller holds mu.
+func (l *link) wake() {
+	if l.waiting {
 		l.waiting = false
 		l.arrival.Signal()
 	}
-	l.wake()
 }
 
-// wake tells a waiting next that there is payload. The caller holds mu.
-func (l *link) wake() {
-	if l.idle && !l.payload.empty() {
-		l.idle = false
-		l.news.Signal()
+// repeat gives the library a handshake record that came in a session: the peer
+// missed our last flight.
+func (l *link) repeat(r record) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if !l.closed && l.push(r) {
+		l.wake()
 	}
+}
+
+// serve makes c take what arrives from now on, and returns nil; or else what
+// arrived before, for c to open first. Its taker gives it back to chunks.
+func (l *link) serve(c *Conn) *chunk {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.payload.empty() {
+		l.conn.Store(c)
+		return nil
+	}
+	return l.payload.pop()
 }
 
 // push queues a record for the library, unless the queue is full or the
@@ -111,30 +147,14 @@ func (l *link) push(r record) bool {
 	return l.queue.push(r.raw, helloQueue)
 }
 
-// next waits for payload of the session and returns it; nil at the end. Its
-// taker gives it back to chunks.
-func (l *link) next() *chunk {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	for l.payload.empty() && !l.closed {
-		l.idle = true
-		l.news.Wait()
-	}
-	l.idle = false
-	if l.closed {
-		return nil
-	}
-	return l.payload.pop()
-}
-
 // transmit sends one record of the session. One that cannot be sent is a lost
 // datagram.
 func (l *link) transmit(b []byte) {
 	l.mu.Lock()
-	quiet := l.closed || l.mute
+	quiet, send := l.closed || l.mute, l.send
 	l.mu.Unlock()
 	if !quiet {
-		_ = l.send(b)
+		_ = send(b)
 	}
 }
 
@@ -150,6 +170,13 @@ func (l *link) enter(p phase) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.phase = p
+}
+
+// setSend replaces the function that sends.
+func (l *link) setSend(send func([]byte) error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.send = send
 }
 
 // silence makes everything sent from now on be lost.
@@ -197,7 +224,7 @@ func (l *link) WriteTo(b []byte, _ net.Addr) (int, error) {
 	if l.phase == open {
 		l.repeated++
 	}
-	closed, mute := l.closed, l.mute || l.repeated > maxRepeated
+	closed, mute, send := l.closed, l.mute || l.repeated > maxRepeated, l.send
 	proven := l.phase == greeting && isServerHello(b)
 	if proven {
 		l.phase = shaking
@@ -212,7 +239,7 @@ func (l *link) WriteTo(b []byte, _ net.Addr) (int, error) {
 	if proven && l.onProven != nil {
 		l.onProven()
 	}
-	if err := l.send(b); err != nil {
+	if err := send(b); err != nil {
 		l.mu.Lock()
 		l.sendErr = err
 		l.mu.Unlock()
@@ -251,7 +278,6 @@ func (l *link) Close() error {
 	l.payload.clear()
 	l.mu.Unlock()
 	l.arrival.Broadcast()
-	l.news.Broadcast()
 	return nil
 }
 

@@ -36,7 +36,7 @@ func take(t testing.TB, l *link) (library, session []byte) {
 		library = append(library, b[:n]...)
 	}
 	for !l.payload.empty() {
-		c := l.next()
+		c := l.payload.pop()
 		session = append(session, c.data[:c.size]...)
 		chunks.Put(c)
 	}
@@ -51,7 +51,7 @@ func TestLinkJoinsDatagrams(t *testing.T) {
 		want = append(want, r...)
 		l.deliver(slices.Concat(forge(99, 0, i, []byte{1}), r, []byte{1, 2, 3}), packet.Meta{})
 	}
-	c := l.next()
+	c := l.payload.pop()
 	if !bytes.Equal(c.data[:c.size], want) {
 		t.Errorf("got %d bytes, want %d", c.size, len(want))
 	}
@@ -111,7 +111,7 @@ func TestLinkDeadlineAndClose(t *testing.T) {
 		if _, err := l.WriteTo(b, nil); !errors.Is(err, net.ErrClosed) {
 			t.Errorf("write after close: %v", err)
 		}
-		if !l.queue.empty() || !l.payload.empty() || l.next() != nil {
+		if !l.queue.empty() || !l.payload.empty() {
 			t.Error("a closed link queues")
 		}
 	})
@@ -122,7 +122,7 @@ func TestLinkAllocatesNothing(t *testing.T) {
 	r := genuine(1, 1150)
 	if n := testing.AllocsPerRun(1000, func() {
 		l.deliver(r, packet.Meta{})
-		chunks.Put(l.next())
+		chunks.Put(l.payload.pop())
 	}); n > 0.1 { // the pool may be emptied under way
 		t.Errorf("%v allocations", n)
 	}

@@ -107,8 +107,7 @@ func (p *protection) seal(x *scratch, kind byte, number uint64, payload []byte) 
 	return p.aead.Seal(b, x.nonce[:], payload, x.about[:])
 }
 
-// open decrypts a record in its place. It reports false if the record is not
-// genuine; then its bytes are lost.
+// open decrypts a record into x. It reports false if the record is not genuine.
 func (p *protection) open(x *scratch, r record) (payload []byte, ok bool) {
 	body := r.body()
 	if len(body) < p.explicit+tagSize {
@@ -116,6 +115,6 @@ func (p *protection) open(x *scratch, r record) (payload []byte, ok bool) {
 	}
 	sealed := body[p.explicit:]
 	p.prepare(x, r.kind, epochOne|r.sequence(), body, len(sealed)-tagSize)
-	payload, err := p.aead.Open(sealed[:0], x.nonce[:], sealed, x.about[:])
+	payload, err := p.aead.Open(x.out[:0], x.nonce[:], sealed, x.about[:])
 	return payload, err == nil
 }
