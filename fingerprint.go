@@ -114,5 +114,25 @@ func (f *Fingerprint) UnmarshalText(b []byte) error {
 	return nil
 }
 
+// MarshalBinary implements encoding.BinaryMarshaler: the 32 bytes, none for the
+// zero Fingerprint.
+func (f Fingerprint) MarshalBinary() ([]byte, error) {
+	if f.IsZero() {
+		return nil, nil
+	}
+	return f.Bytes(), nil
+}
+
+// UnmarshalBinary implements encoding.BinaryUnmarshaler with
+// FingerprintFromBytes's rules.
+func (f *Fingerprint) UnmarshalBinary(b []byte) error {
+	parsed, err := FingerprintFromBytes(b)
+	if err != nil {
+		return err
+	}
+	*f = parsed
+	return nil
+}
+
 // LogValue implements slog.LogValuer.
 func (f Fingerprint) LogValue() slog.Value { return slog.StringValue(f.String()) }

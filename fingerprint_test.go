@@ -170,3 +170,23 @@ func ExampleFingerprintOf() {
 	fmt.Println(f, err)
 	// Output: 8d47e7465d8fb5afd9a6771b8a87f5032a8b3d79382d09768613e4bda1aa8d4d <nil>
 }
+
+func TestFingerprintBinary(t *testing.T) {
+	f, _ := latchkey.ParseFingerprint(vectorFingerprint)
+	b, err := f.MarshalBinary()
+	var back latchkey.Fingerprint
+	if err != nil || len(b) != latchkey.FingerprintSize || back.UnmarshalBinary(b) != nil || back != f {
+		t.Errorf("%x, %v became %v", b, err, back)
+	}
+	for _, bad := range [][]byte{nil, b[:31], append(b, 0), make([]byte, 32)} {
+		if back.UnmarshalBinary(bad) == nil {
+			t.Errorf("%x is a fingerprint", bad)
+		}
+	}
+	if back != f {
+		t.Error("a refused text changed the fingerprint")
+	}
+	if b, err := (latchkey.Fingerprint{}).MarshalBinary(); err != nil || len(b) != 0 {
+		t.Errorf("the zero fingerprint is %x, %v", b, err)
+	}
+}
