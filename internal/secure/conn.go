@@ -42,9 +42,10 @@ type Conn struct {
 	window    window         // of the records that came
 	handler   func(b []byte) // of Serve, while it runs
 
-	done  chan struct{} // closed when the session is over, by either side
-	stop  sync.Once     // closes done
-	once  sync.Once     // our end
+	done  chan struct{}          // closed when the session is over, by either side
+	stop  sync.Once              // closes done
+	once  sync.Once              // our end
+	heed  atomic.Pointer[func()] // of Watch
 	mu    sync.Mutex
 	ended bool
 	cause error // of our own end; nil for Close
@@ -79,6 +80,10 @@ func (c *Conn) Peer() Peer { return c.peer }
 // is queued and the rest is lost. It reports whether the peer's keys vouch for
 // something in the datagram that had not come before.
 func (c *Conn) Deliver(b []byte, m packet.Meta) (authentic bool) { return c.link.deliver(b, m) }
+
+// Watch makes a Server call f after each authentic datagram from the address by
+// which it knows the session. What comes by other paths their owner sees.
+func (c *Conn) Watch(f func()) { c.heed.Store(&f) }
 
 // SetSend replaces the function that sends datagrams to the peer, because there
 // is another path to it.

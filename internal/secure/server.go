@@ -53,8 +53,10 @@ func (s *Server) Deliver(b []byte, m packet.Meta) {
 	if half != nil {
 		half.handshake.Deliver(b, m)
 	}
-	if conn != nil {
-		conn.Deliver(b, m)
+	if conn != nil && conn.Deliver(b, m) {
+		if f := conn.heed.Load(); f != nil {
+			(*f)()
+		}
 	}
 }
 

@@ -18,9 +18,10 @@ const (
 // packetSize returns the largest SCTP packet for a path, 0 if it is not known.
 // It is known on the link itself: no router forwarded any datagram of the
 // handshake, so the interface says what the path carries. Only our own peers
-// are sent more than every stack takes.
-func packetSize(p secure.Peer) uint32 {
-	if p.ALPN != secure.Protocol || !p.HopLimit255 || p.Meta.IfIndex == 0 {
+// are sent more than every stack takes, and only if the session stays: one that
+// roams keeps to what every path carries, but for a peer on this machine.
+func packetSize(p secure.Peer, roams bool) uint32 {
+	if p.ALPN != secure.Protocol || !p.HopLimit255 || p.Meta.IfIndex == 0 || roams && !p.Meta.Src.Addr().IsLoopback() {
 		return 0
 	}
 	link, err := net.InterfaceByIndex(p.Meta.IfIndex)

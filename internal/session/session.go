@@ -36,6 +36,7 @@ type Config struct {
 	Handler coap.Handler           // answers requests; nil answers none
 	Accept  func(*stream.Incoming) // decides on streams; nil on the client
 	Streams stream.Limits
+	Roams   bool // the session may move to paths that carry less than the first one
 
 	MaxBody  int          // of a CoAP message, bytes; 0 is internal/coap's default
 	Critical []uint16     // critical CoAP options that Handler understands, see coap.Config
@@ -79,7 +80,7 @@ func New(conn *secure.Conn, c Config) *Session {
 	s.ctx, s.end = context.WithCancelCause(context.Background())
 	s.coap = coap.New(coap.Config{Send: send, Handler: c.Handler, MaxBody: c.MaxBody, Critical: c.Critical, Log: log})
 	s.streams = stream.New(stream.Config{
-		Client: c.Client, MTU: packetSize(conn.Peer()), Send: send, Accept: c.Accept, Limits: c.Streams, Log: log,
+		Client: c.Client, MTU: packetSize(conn.Peer(), c.Roams), Send: send, Accept: c.Accept, Limits: c.Streams, Log: log,
 	})
 	return s
 }
@@ -179,8 +180,24 @@ func (s *Session) Streams() *stream.Mux { return s.streams }
 // Export returns keying material bound to this session (RFC 5705).
 func (s *Session) Export(label string, n int) ([]byte, error) { return s.conn.Export(label, n) }
 
-// Deliver takes a datagram that arrived for this session.
-func (s *Session) Deliver(b []byte, m packet.Meta) { s.conn.Deliver(b, m) }
+// An ID names a session between its two ends.
+type ID [16]byte
+
+// ID returns the name of the session, which only its two ends know.
+func (s *Session) ID() (ID, error) {
+	b, err := s.conn.Export("EXPORTER-latchkey-session", len(ID{}))
+	if err != nil {
+		return ID{}, err
+	}
+	return ID(b), nil
+}
+
+// Deliver takes a datagram that arrived for this session by any path, and
+// reports whether it was authentic.
+func (s *Session) Deliver(b []byte, m packet.Meta) bool { return s.conn.Deliver(b, m) }
+
+// SetSend changes how datagrams reach the peer.
+func (s *Session) SetSend(send func([]byte) error) { s.conn.SetSend(send) }
 
 // Ping measures one round trip to the peer.
 func (s *Session) Ping(ctx context.Context) (time.Duration, error) {
