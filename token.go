@@ -71,8 +71,8 @@ func (h TokenHash) Equal(o TokenHash) bool {
 // TokenHashFromBytes makes a TokenHash from its 32 bytes.
 func TokenHashFromBytes(b [sha256.Size]byte) TokenHash { return TokenHash{b} }
 
-// Bytes returns the 32 bytes, for the wire and for storage.
-func (h TokenHash) Bytes() [sha256.Size]byte { return h.sum }
+// Sum returns the 32 bytes, for the wire or a file.
+func (h TokenHash) Sum() [sha256.Size]byte { return h.sum }
 
 // A Secret is a password that a person types or scans. It prints as REDACTED;
 // Reveal is the only way out.
