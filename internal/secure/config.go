@@ -41,6 +41,10 @@ type Config struct {
 	// chooses the first of its own list that is offered; the default is
 	// Protocol, then webrtc, c-webrtc and co.
 	ALPN []string
+	// Proven says, on the server, that the path has proved the client's address
+	// already, as ICE does. Then no HelloVerifyRequest is sent, which saves a
+	// round trip.
+	Proven bool
 	// Timeout bounds the whole handshake; 0 is DefaultTimeout.
 	Timeout time.Duration
 	// Log gets the DTLS library's own words at debug level, a few per second.

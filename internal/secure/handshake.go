@@ -216,5 +216,6 @@ func (h *Handshake) serverOptions(ctx context.Context) []dtls.ServerOption {
 	return append(opts,
 		dtls.WithCertificates(h.cfg.Identity.TLSCertificate()),
 		dtls.WithClientAuth(dtls.RequireAnyClientCert),
+		dtls.WithInsecureSkipVerifyHello(h.cfg.Proven),
 	)
 }

@@ -56,3 +56,34 @@ func TestMove(t *testing.T) {
 		t.Errorf("%q, %d there, %d back, %d by the old way", got, there.Load(), back.Load(), direct.Load())
 	}
 }
+
+// TestProvenPath counts flights: without a cookie exchange a handshake takes a
+// round trip less.
+func TestProvenPath(t *testing.T) {
+	for _, proven := range []bool{false, true} {
+		server := anyone(t)
+		server.Proven = proven
+		d := newDuo(anyone(t), server)
+		var hellos, verifies atomic.Int64
+		d.set(func(b []byte) [][]byte {
+			if _, ok := parseClientHello(b); ok {
+				hellos.Add(1)
+			}
+			return [][]byte{b}
+		}, func(b []byte) [][]byte {
+			if r, _, ok := nextRecord(b); ok && r.kind == typeHandshake && r.epoch == 0 && r.body()[0] == 3 { // HelloVerifyRequest
+				verifies.Add(1)
+			}
+			return [][]byte{b}
+		})
+		c, s := d.sessions(t)
+		mustTalk(t, c, s)
+		want := int64(1)
+		if proven {
+			want = 0
+		}
+		if verifies.Load() != want || hellos.Load() != want+1 {
+			t.Errorf("proven %v: %d ClientHellos, %d HelloVerifyRequests", proven, hellos.Load(), verifies.Load())
+		}
+	}
+}
