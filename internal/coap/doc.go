@@ -23,6 +23,7 @@
 //	observation.go                 notifications, latest state first
 //	client.go, exchange.go         requests of our own, bodies in both directions
 //	watch.go                       observations of our own
+//	stream*.go                     the same on TCP and TLS (RFC 8323)
 //
 // The codec, and the matching of answers to our own requests, are go-coap's:
 // its udp/client.Conn runs on our implementation of its Session interface.

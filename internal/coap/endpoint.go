@@ -17,14 +17,15 @@ import (
 // An Endpoint is one side of a session. Make one with New. Its methods may be
 // called from several goroutines.
 type Endpoint struct {
-	cfg    Config
-	log    *slog.Logger
-	ctx    context.Context // ends with Close
-	cancel context.CancelFunc
-	seed   maphash.Seed
-	szx    uint8         // exponent of Config.BlockSize
-	window chan struct{} // one element for each open request of ours
-	tags   atomic.Uint32 // of the last Request-Tag
+	cfg     Config
+	log     *slog.Logger
+	ctx     context.Context // ends with Close
+	cancel  context.CancelFunc
+	seed    maphash.Seed
+	szx     uint8         // exponent of Config.BlockSize
+	ordered bool          // messages arrive in the order they were sent (RFC 8323 section 7.1)
+	window  chan struct{} // one element for each open request of ours
+	tags    atomic.Uint32 // of the last Request-Tag
 
 	workers workers
 

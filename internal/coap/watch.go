@@ -14,7 +14,8 @@ import (
 // A watch is an observation of ours. The goroutine in Observe works on it;
 // notifications leave their latest state in it.
 type watch struct {
-	wake chan struct{} // has an element when latest changed
+	wake    chan struct{} // has an element when latest changed
+	ordered bool          // what carries notifications keeps their order
 
 	// guarded by Endpoint.mu
 	latest *answer
@@ -34,7 +35,7 @@ func (w *watch) takeLocked(m *message, registration bool, now time.Time) {
 	}
 	a := readAnswer(m.code, m.options, m.payload)
 	ends := a.Observe == NoObserve || a.Code.Class() != 2
-	if !ends && !w.newer(a.Observe, now) {
+	if !ends && !w.ordered && !w.newer(a.Observe, now) {
 		return
 	}
 	if !ends {
@@ -79,7 +80,7 @@ func (e *Endpoint) Observe(ctx context.Context, r *Request, fn func(*Response)) 
 	if len(r.Body) > 1<<(e.szx+4) {
 		return latchkey.ErrTooLarge
 	}
-	w := &watch{wake: make(chan struct{}, 1)}
+	w := &watch{wake: make(chan struct{}, 1), ordered: e.ordered}
 	p := e.newPart(r)
 	p.observe, p.token, p.body = 0, newToken(), r.Body
 	e.mu.Lock()
