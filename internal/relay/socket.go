@@ -1,0 +1,138 @@
+package relay
+
+import (
+	"encoding/binary"
+	"net"
+	"net/netip"
+	"sync"
+	"time"
+)
+
+// A socket is what the library takes for its packet conn: the UDP port of the
+// basestation, or one accepted connection.
+type socket struct {
+	s         *Server
+	send      func(b []byte, to netip.AddrPort) error
+	connected bool            // a connection, so its source is proven
+	changed   func(live bool) // a connection's: whether it has an allocation
+	known     chan *datagram  // messages from those who are allocated or proven
+	strangers chan *datagram  // and from others
+	done      chan struct{}
+	once      sync.Once
+
+	current struct { // request in work; of the library's read loop
+		src  netip.AddrPort
+		size int
+		port uint16 // that a ChannelBind asks for; 0 in other requests
+		bind bool
+	}
+
+	mu          sync.RWMutex
+	allocations map[netip.AddrPort]*allocation
+}
+
+func newSocket(s *Server, send func([]byte, netip.AddrPort) error, queue int) *socket {
+	return &socket{
+		s: s, send: send, changed: func(bool) {},
+		known: make(chan *datagram, queue), strangers: make(chan *datagram, queue),
+		done:        make(chan struct{}),
+		allocations: map[netip.AddrPort]*allocation{},
+	}
+}
+
+func (k *socket) allocation(src netip.AddrPort) *allocation {
+	k.mu.RLock()
+	defer k.mu.RUnlock()
+	return k.allocations[src]
+}
+
+func (k *socket) add(a *allocation) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	k.allocations[a.src] = a
+	k.changed(true)
+}
+
+func (k *socket) remove(a *allocation) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if k.allocations[a.src] == a {
+		delete(k.allocations, a.src)
+		k.changed(false)
+	}
+}
+
+// permitted is the library's question whether the client at src may have a
+// permission or a channel for an address.
+func (k *socket) permitted(src net.Addr, peer net.IP) bool {
+	a := k.allocation(k.current.src)
+	if a == nil || src.(*net.UDPAddr).AddrPort() != k.current.src {
+		return false
+	}
+	name := a.leg.peer.name
+	ip, ok := netip.AddrFromSlice(peer)
+	return ok && ip == name.Addr() && (!k.current.bind || k.current.port == name.Port())
+}
+
+// ReadFrom returns the next message for the library.
+func (k *socket) ReadFrom(b []byte) (int, net.Addr, error) {
+	var d *datagram
+	select {
+	case d = <-k.known:
+	default:
+		select {
+		case d = <-k.known:
+		case d = <-k.strangers:
+		case <-k.done:
+			return 0, nil, net.ErrClosed
+		}
+	}
+	defer d.free()
+	m := d.b[:d.n]
+	k.current.src, k.current.size = d.src, d.n
+	k.current.bind, k.current.port = binary.BigEndian.Uint16(m) == typeChannelBind, 0
+	if k.current.bind {
+		k.current.port = peerPort(m)
+	}
+	return copy(b, m), net.UDPAddrFromAddrPort(d.src), nil
+}
+
+// WriteTo sends what the library answers or indicates. An answer is written
+// while its request is in work.
+func (k *socket) WriteTo(b []byte, to net.Addr) (int, error) {
+	dst := to.(*net.UDPAddr).AddrPort()
+	n := len(b)
+	if n >= stunHeader && b[0]&0xC0 == 0 && binary.BigEndian.Uint16(b)&responseBit != 0 {
+		if !k.s.affords(k, dst, k.current.size, n) {
+			return n, nil
+		}
+		b = forbidden(b)
+	}
+	return n, k.send(b, dst)
+}
+
+// forbidden returns the answer to a ChannelBind for a peer that is not
+// permitted with the code 403 (RFC 8656 section 12.2), where the library says
+// 401. Only a challenge is 401, and that has a nonce beside its error code.
+func forbidden(b []byte) []byte {
+	if len(b) != stunHeader+8 || binary.BigEndian.Uint16(b) != typeChannelError || b[26] != 4 || b[27] != 1 {
+		return b
+	}
+	b = append([]byte(nil), b...)
+	b[27] = 3
+	return b
+}
+
+// Close ends the library's read loop, which then closes its allocations.
+func (k *socket) Close() error {
+	k.once.Do(func() { close(k.done) })
+	return nil
+}
+
+// LocalAddr is the same for all, as a client is told apart by its source.
+func (k *socket) LocalAddr() net.Addr { return &net.UDPAddr{IP: net.IPv4zero} }
+
+// Deadlines are not used: reading ends with Close, writing does not wait.
+func (k *socket) SetDeadline(time.Time) error      { return nil }
+func (k *socket) SetReadDeadline(time.Time) error  { return nil }
+func (k *socket) SetWriteDeadline(time.Time) error { return nil }
