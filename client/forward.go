@@ -74,7 +74,9 @@ type Progress = tunnel.Progress
 // connection of a "-" does; an error when a local address cannot be taken, the
 // first dial fails, or the device has ended our access for good
 // (latchkey.ErrRevoked, latchkey.ErrHandshakeRefused,
-// latchkey.ErrIdentityChanged): then local connections are reset at once.
+// latchkey.ErrIdentityChanged): then local connections are reset at once. An
+// error leaves stdout open, so that its reader cannot see the end of a "-"
+// before the caller has told why.
 func (c *Client) Forward(ctx context.Context, alias string, list []Forward, o ForwardOptions) error {
 	if o.Event == nil {
 		o.Event = func(ForwardEvent) {}
@@ -273,14 +275,12 @@ func (s *forwardServer) accept(ctx context.Context) error {
 // carry leads one local connection to the service. The error says why that
 // could not be opened, or what cut it short.
 func (s *forwardServer) carry(ctx context.Context, local net.Conn) error {
-	defer local.Close()
 	far, err := s.open(ctx)
 	if err != nil {
 		abort(local)
 		return err
 	}
-	defer far.Close()
-	if err := tunnel.Splice(ctx, local, far, s.options.Progress); err != nil {
+	if err := tunnel.Splice(ctx, local, far, s.options.Progress); err != nil { // closes both
 		s.endIfRevoked(err)
 		return &cutError{err}
 	}
@@ -294,10 +294,13 @@ func (e *cutError) Error() string { return "connection cut short: " + e.error.Er
 func (e *cutError) Unwrap() error { return e.error }
 
 // abort makes a TCP connection end with RST, so that its user does not take a
-// refusal for an orderly end.
+// refusal for an orderly end, and leaves stdout open until the reason is told.
 func abort(local net.Conn) {
-	if tcp, ok := local.(*net.TCPConn); ok {
-		_ = tcp.SetLinger(0)
+	switch local := local.(type) {
+	case *net.TCPConn:
+		_ = local.SetLinger(0)
+	case tunnel.Half:
+		local.Reset(latchkey.CodeReset)
 	}
 	_ = local.Close()
 }

@@ -161,6 +161,21 @@ func TestSSHProxyCommand(t *testing.T) {
 	}
 }
 
+// Under ssh the reason of a refusal reaches the terminal before ssh ends.
+func TestSSHProxyCommandSaysWhy(t *testing.T) {
+	bin := filepath.Join(t.TempDir(), "latchkey")
+	run(t, "go", "build", "-o", bin, "github.com/latchkey-dev/latchkey/cmd/latchkey")
+	_, c, conn := owned(t, &device.Device{Services: []device.Service{{ID: "dead", Target: "tcp://127.0.0.1:" + freePort(t)}}})
+	if err := conn.Close(); err != nil {
+		t.Fatal(err)
+	}
+	proxy := fmt.Sprintf("ProxyCommand=%s tunnel --dir %s home dead:-", bin, c.Dir)
+	out, err := exec.Command("ssh", "-F", "none", "-o", "BatchMode=yes", "-o", proxy, "nobody@x", "true").CombinedOutput()
+	if err == nil || !strings.Contains(string(out), "target refused the connection") || !strings.Contains(string(out), "next: ") {
+		t.Errorf("ssh ended with %v and said\n%s", err, out)
+	}
+}
+
 func TestCurl(t *testing.T) {
 	body := make([]byte, 5<<20)
 	_, _ = rand.Read(body)

@@ -11,7 +11,8 @@ import (
 )
 
 // Stdio returns stdin and stdout as one connection, for use as the ProxyCommand
-// of ssh. CloseWrite closes stdout.
+// of ssh. CloseWrite and Close close stdout, Reset leaves it open: whoever reads
+// it must not see its end before the process has said on stderr what went wrong.
 func Stdio() Half { return newStdio(os.Stdin, os.Stdout) }
 
 // stdio joins a reader and a writer. Its first Read starts a goroutine, since
@@ -89,7 +90,14 @@ func (s *stdio) Read(p []byte) (int, error) {
 }
 
 // Write implements net.Conn.
-func (s *stdio) Write(p []byte) (int, error) { return s.out.Write(p) }
+func (s *stdio) Write(p []byte) (int, error) {
+	select {
+	case <-s.closed:
+		return 0, net.ErrClosed
+	default:
+		return s.out.Write(p)
+	}
+}
 
 // CloseWrite closes the output.
 func (s *stdio) CloseWrite() (err error) {
@@ -103,8 +111,12 @@ func (s *stdio) Close() error {
 	return s.CloseWrite()
 }
 
-// Reset is Close; there is nobody to tell a reason.
-func (s *stdio) Reset(latchkey.Code) { _ = s.Close() }
+// Reset ends both directions and keeps the output open, also for a later Close.
+// The end of the process closes it.
+func (s *stdio) Reset(latchkey.Code) {
+	s.endOut.Do(func() {})
+	_ = s.Close()
+}
 
 type stdioAddr struct{}
 

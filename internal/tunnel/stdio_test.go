@@ -47,6 +47,35 @@ func TestStdio(t *testing.T) {
 	}
 }
 
+// Who reads the output sees its end only after the process could say why.
+func TestStdioResetKeepsOutput(t *testing.T) {
+	inR, inW, err := os.Pipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	outR, outW, err := os.Pipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer inR.Close()
+	defer outR.Close()
+	local, remote := tcpPair(t)
+	done := make(chan error, 1)
+	go func() { done <- Splice(t.Context(), newStdio(inR, outW), local, nil) }()
+	_ = remote.SetLinger(0)
+	_ = remote.Close()
+	if err := wait(t, done); err == nil {
+		t.Error("a reset was taken for an end")
+	}
+	if _, err := outW.WriteString("why"); err != nil {
+		t.Errorf("the output was closed: %v", err)
+	}
+	_, _ = outW.Close(), inW.Close()
+	if got := readAll(t, outR); string(got) != "why" {
+		t.Errorf("the output is %q", got)
+	}
+}
+
 // Close ends a Read although the input does not.
 func TestStdioClose(t *testing.T) {
 	inR, inW := io.Pipe()
