@@ -21,6 +21,16 @@ import (
 
 var inBlocks = foreign.WithBlockwise(true, blockwise.SZX1024, 10*time.Second)
 
+// soon runs what the foreign peer does from time to time, and lets it end soon
+// after the peer.
+var soon = foreign.WithPeriodicRunner(func(f func(time.Time) bool) {
+	go func() {
+		for f(time.Now()) {
+			time.Sleep(10 * time.Millisecond)
+		}
+	}()
+})
+
 func TestStreamForeignClient(t *testing.T) {
 	src := newSource()
 	src.set([]byte("one"))
@@ -37,7 +47,7 @@ func TestStreamForeignClient(t *testing.T) {
 		}
 		return a
 	}})
-	c, err := tcp.Client(y, inBlocks, foreign.WithCloseSocket())
+	c, err := tcp.Client(y, inBlocks, soon, foreign.WithCloseSocket())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -105,7 +115,7 @@ func TestStreamForeignServer(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	server := tcp.NewServer(foreign.WithMux(routes), inBlocks)
+	server := tcp.NewServer(foreign.WithMux(routes), inBlocks, soon)
 	done := make(chan error, 1)
 	go func() { done <- server.Serve(l) }()
 	t.Cleanup(func() { server.Stop(); _ = l.Close(); <-done })
