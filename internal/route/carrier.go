@@ -1,0 +1,102 @@
+package route
+
+import (
+	"fmt"
+	"net"
+	"net/netip"
+	"sync"
+	"time"
+)
+
+// A Carrier sends the datagrams of one session on the best of its paths, which
+// may be of several routes. It owns no goroutine. Its methods are safe for
+// concurrent use.
+type Carrier struct {
+	mu     sync.Mutex
+	now    time.Time // of the last Tick
+	choice choice
+}
+
+// maxPaths is how many paths a datagram goes out on at most.
+const maxPaths = 8
+
+// NewCarrier returns a Carrier without paths.
+func NewCarrier() *Carrier { return &Carrier{now: time.Now()} }
+
+// Add adds a path that is up: what Config.Up was given, or a LocalPath. If it
+// is better than what is used now, it is used at once. A path that it has
+// already and one beyond the eighth are ignored.
+func (c *Carrier) Add(p *Path) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if len(c.choice.members) < maxPaths {
+		c.choice.add(p, c.now)
+	}
+}
+
+// Remove takes a path away, because it is down.
+func (c *Carrier) Remove(p *Path) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.choice.remove(p, c.now)
+}
+
+// Send sends one datagram, on several paths while it is in doubt. It returns an
+// error if no path took it, one that matches net.ErrClosed if there is none.
+func (c *Carrier) Send(b []byte) error {
+	var room [maxPaths]*Path
+	c.mu.Lock()
+	paths := c.choice.send(room[:0], c.now)
+	c.mu.Unlock()
+	if len(paths) == 0 {
+		return fmt.Errorf("route: no path is up: %w", net.ErrClosed)
+	}
+	var first error
+	sent := false
+	for _, p := range paths {
+		if err := p.Send(b); err == nil {
+			sent = true
+		} else if first == nil {
+			first = err
+		}
+	}
+	if sent {
+		return nil
+	}
+	return first
+}
+
+// Heard notes that a datagram that came by p was authentic. A path that it does
+// not have is ignored.
+func (c *Carrier) Heard(p *Path) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.choice.heard(p, c.now)
+}
+
+// Current returns the path that is used now, false if there is none.
+func (c *Carrier) Current() (kind Kind, remote netip.AddrPort, ok bool) {
+	c.mu.Lock()
+	m := c.choice.current
+	c.mu.Unlock()
+	if m == nil {
+		return "", netip.AddrPort{}, false
+	}
+	return m.path.Kind(), m.path.Remote(), true
+}
+
+// Suspect reports whether the path that is used now has been silent for a
+// second although datagrams were sent on it.
+func (c *Carrier) Suspect() bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.choice.current != nil && c.choice.current.suspect(c.now)
+}
+
+// Tick tells the time. The owner calls it about every 100 ms.
+func (c *Carrier) Tick(now time.Time) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.now = now
+	c.choice.tick(now)
+}
