@@ -66,15 +66,8 @@ var steps = []struct {
 
 // next is the step after an error that names none itself.
 func next(err error) string {
-	var control *daemon.ControlError
-	var config *daemon.ConfigError
 	var policy *acl.PositionError
-	switch {
-	case errors.As(err, &control):
-		return control.Next
-	case errors.As(err, &config):
-		return "correct " + config.File
-	case errors.As(err, &policy):
+	if errors.As(err, &policy) {
 		return "correct " + policy.File
 	}
 	for _, s := range steps {

@@ -29,7 +29,7 @@ type App struct {
 	JSON     bool          // set by --json
 
 	// Next returns the step to take after an error that carries none of its
-	// own (see WithNext); "" when there is nothing to advise.
+	// own (WithNext, or a method NextStep); "" when there is nothing to advise.
 	Next func(error) string
 
 	levelText string

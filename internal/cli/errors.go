@@ -17,6 +17,9 @@ type nextError struct {
 func (e *nextError) Error() string { return e.err.Error() }
 func (e *nextError) Unwrap() error { return e.err }
 
+// NextStep returns the step. Other packages' errors may have such a method too.
+func (e *nextError) NextStep() string { return e.step }
+
 // Usage makes an error that ends the program with ExitUsage.
 func Usage(format string, args ...any) error { return &usageError{fmt.Errorf(format, args...)} }
 
@@ -40,7 +43,7 @@ func (a *App) report(err error, command string) {
 
 // packages prefix their errors with their names, which say nothing to the
 // person in front of a program.
-var packages = []string{"latchkey: ", "acl: ", "client: ", "device: ", "pairing: "}
+var packages = []string{"latchkey: ", "acl: ", "client: ", "device: ", "pairing: ", "registry: ", "basestation: "}
 
 // cause is the error's text without the names of packages.
 func cause(err error) string {
@@ -52,9 +55,9 @@ func cause(err error) string {
 }
 
 func (a *App) next(err error, command string) string {
-	var hinted *nextError
-	if errors.As(err, &hinted) {
-		return hinted.step
+	var hinted interface{ NextStep() string }
+	if errors.As(err, &hinted) && hinted.NextStep() != "" {
+		return hinted.NextStep()
 	}
 	if a.Next != nil {
 		if step := a.Next(err); step != "" {

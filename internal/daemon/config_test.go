@@ -12,6 +12,7 @@ import (
 
 	"github.com/latchkey-dev/latchkey"
 	"github.com/latchkey-dev/latchkey/device"
+	"github.com/latchkey-dev/latchkey/internal/settings"
 	"github.com/latchkey-dev/latchkey/pairing"
 )
 
@@ -110,9 +111,9 @@ func TestConfigErrors(t *testing.T) {
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {
 			_, err := ParseConfig("latchkeyd.yaml", []byte(test.text))
-			var e *ConfigError
+			var e *settings.Error
 			if !errors.As(err, &e) {
-				t.Fatalf("error %v (%T), want a *ConfigError", err, err)
+				t.Fatalf("error %v (%T), want a *settings.Error", err, err)
 			}
 			if e.Line != test.line || e.Column != test.column {
 				t.Errorf("place %d:%d, want %d:%d", e.Line, e.Column, test.line, test.column)
@@ -144,7 +145,7 @@ func TestOneDocumentOnly(t *testing.T) {
 
 func TestLoadConfigIsBounded(t *testing.T) {
 	dir := t.TempDir()
-	text := strings.Repeat("#", maxConfig+1)
+	text := strings.Repeat("#", settings.MaxSize+1)
 	if err := os.WriteFile(filepath.Join(dir, ConfigFile), []byte(text), 0o600); err != nil {
 		t.Fatal(err)
 	}
@@ -188,7 +189,7 @@ func FuzzParseConfig(f *testing.F) {
 	f.Add([]byte("? a\n: - b\n"))
 	f.Fuzz(func(t *testing.T, text []byte) {
 		config, err := ParseConfig("latchkeyd.yaml", text)
-		var e *ConfigError
+		var e *settings.Error
 		switch {
 		case err == nil && config == nil:
 			t.Error("neither configuration nor error")

@@ -11,6 +11,7 @@ import (
 
 	"github.com/latchkey-dev/latchkey"
 	"github.com/latchkey-dev/latchkey/acl"
+	"github.com/latchkey-dev/latchkey/internal/admin"
 	"github.com/latchkey-dev/latchkey/pairing"
 )
 
@@ -27,12 +28,12 @@ func both(t *testing.T, test func(t *testing.T, c *Control)) {
 	})
 }
 
-// wants fails unless err is a ControlError that matches target and advises next.
+// wants fails unless err is an admin.Error that matches target and advises next.
 func wants(t *testing.T, err, target error, next string) {
 	t.Helper()
-	var e *ControlError
+	var e *admin.Error
 	if !errors.As(err, &e) {
-		t.Fatalf("error %v (%T), want a *ControlError", err, err)
+		t.Fatalf("error %v (%T), want a *admin.Error", err, err)
 	}
 	if target != nil && !errors.Is(err, target) {
 		t.Errorf("error %v does not match %v", err, target)
@@ -141,7 +142,8 @@ func TestStatusAndServices(t *testing.T) {
 		if st.Name != "test" || st.ID != latchkey.DefaultDeviceID(st.Fingerprint) || !slices.Equal(st.Pairing, []string{"local-initial"}) {
 			t.Errorf("status %+v", st)
 		}
-		_, running := c.backend.(*socketBackend)
+		_, files := c.backend.(*fileBackend)
+		running := !files
 		if st.Running != running || (st.PID != 0) != running || st.Since.IsZero() == running {
 			t.Errorf("running %v, process %d, since %v", st.Running, st.PID, st.Since)
 		}
@@ -261,9 +263,9 @@ func TestOperationsAreStrict(t *testing.T) {
 			{opUserShow, `{"name":"a"} {"name":"b"}`},
 			{opUserAdd, `{"name":"a","key":"00"}`},
 			{opPairingOpen, `{"mode":"open"}`},
-			{opStatus, strings.Repeat(" ", maxMessage+1)},
+			{opStatus, strings.Repeat(" ", admin.MaxMessage+1)},
 		} {
-			if out, err := c.backend.call(t.Context(), test.op, []byte(test.in)); err == nil {
+			if out, err := c.backend.Do(t.Context(), test.op, []byte(test.in)); err == nil {
 				t.Errorf("%s with %.40q was answered %q", test.op, test.in, out)
 			}
 		}

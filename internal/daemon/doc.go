@@ -13,10 +13,7 @@
 // and speaks systemd's notify protocol. A configuration that does not pass
 // every check changes nothing.
 //
-// Administration is a table of operations (operations.go), JSON in and JSON
-// out. OpenControl decides who carries them out: the running daemon, reached
-// over HTTP on the control socket, or, when none runs, this process on the
-// files themselves. Both end in the same functions, so a command means the same
-// either way. The socket answers the daemon's own user and root, by the
-// credentials that the kernel reports.
+// Administration is a table of operations (operations.go) of package admin, which
+// brings them here from the control socket, or works on the files when no daemon
+// runs. The configuration is read by package settings.
 package daemon

@@ -6,6 +6,7 @@ import (
 
 	"github.com/latchkey-dev/latchkey"
 	"github.com/latchkey-dev/latchkey/acl"
+	"github.com/latchkey-dev/latchkey/internal/admin"
 	"github.com/latchkey-dev/latchkey/internal/tunnel"
 )
 
@@ -39,10 +40,10 @@ type Step struct {
 
 // Explain decides the question as the device would and says why.
 func (c *Control) Explain(ctx context.Context, q Question) (Explanation, error) {
-	return run[Explanation](ctx, c, opExplain, q)
+	return admin.Call[Explanation](ctx, c.backend, opExplain, q)
 }
 
-func (a *admin) explain(_ context.Context, q Question) (Explanation, error) {
+func (a *administrator) explain(_ context.Context, q Question) (Explanation, error) {
 	r := &acl.Request{
 		Device: a.dev.DeviceID(a.key), User: q.User, Action: q.Action, Resource: q.Resource, Path: q.Path, Time: time.Now(),
 	}
@@ -63,7 +64,7 @@ func (a *admin) explain(_ context.Context, q Question) (Explanation, error) {
 }
 
 // serviceType returns tcp, udp or unix for a service of the configuration.
-func (a *admin) serviceType(id string) string {
+func (a *administrator) serviceType(id string) string {
 	for _, s := range a.config().Services {
 		if s.ID == id {
 			if t, err := tunnel.ParseTarget(s.Target); err == nil {

@@ -2,22 +2,20 @@ package daemon
 
 import (
 	"context"
-	"errors"
-	"fmt"
-	"io/fs"
 	"log/slog"
 	"path/filepath"
 
 	"github.com/latchkey-dev/latchkey"
 	"github.com/latchkey-dev/latchkey/acl"
 	"github.com/latchkey-dev/latchkey/device"
+	"github.com/latchkey-dev/latchkey/internal/admin"
 )
 
 // fileBackend carries out operations on the files of a directory that no
 // daemon runs on. It holds the store's lock.
-type fileBackend struct{ admin *admin }
+type fileBackend struct{ *administrator }
 
-func openFiles(dir string) (*fileBackend, error) {
+func openFiles(dir string) (admin.Backend, error) {
 	a, err := openAdmin(dir, slog.New(slog.DiscardHandler))
 	if err != nil {
 		return nil, err
@@ -25,17 +23,19 @@ func openFiles(dir string) (*fileBackend, error) {
 	return &fileBackend{a}, nil
 }
 
-func (b *fileBackend) call(ctx context.Context, op string, in []byte) ([]byte, error) {
-	return b.admin.do(ctx, op, in)
+// Do implements admin.Backend.
+func (b *fileBackend) Do(ctx context.Context, op string, in []byte) ([]byte, error) {
+	return b.do(ctx, op, in)
 }
 
-func (b *fileBackend) close() error { return b.admin.access.Close() }
+// Close implements admin.Backend.
+func (b *fileBackend) Close() error { return b.access.Close() }
 
 // openAdmin opens configuration, key and store of dir.
-func openAdmin(dir string, log *slog.Logger) (*admin, error) {
+func openAdmin(dir string, log *slog.Logger) (*administrator, error) {
 	config, err := LoadConfig(dir)
 	if err != nil {
-		return nil, missing(err, dir)
+		return nil, admin.Missing(err, dir, program)
 	}
 	identity, err := OpenIdentity(dir)
 	if err != nil {
@@ -43,9 +43,9 @@ func openAdmin(dir string, log *slog.Logger) (*admin, error) {
 	}
 	access, err := acl.Open(filepath.Join(dir, device.AccessFile))
 	if err != nil {
-		return nil, missing(err, dir)
+		return nil, admin.Missing(err, dir, program)
 	}
-	return &admin{
+	return &administrator{
 		dir: dir, key: identity.Fingerprint(), access: access, log: log,
 		config: func() *Config { return config },
 		dev:    newDevice(config, identity, access, log),
@@ -57,15 +57,7 @@ func openAdmin(dir string, log *slog.Logger) (*admin, error) {
 func OpenIdentity(dir string) (*latchkey.Identity, error) {
 	id, err := latchkey.OpenIdentity(filepath.Join(dir, device.KeyFile))
 	if err != nil {
-		return nil, missing(err, dir)
+		return nil, admin.Missing(err, dir, program)
 	}
 	return id, nil
-}
-
-// missing explains the absence of a file that Init makes.
-func missing(err error, dir string) error {
-	if !errors.Is(err, fs.ErrNotExist) {
-		return err
-	}
-	return &ControlError{Message: fmt.Sprintf("%s is not set up: %v", dir, err), Next: "latchkeyd init --dir " + dir}
 }

@@ -2,13 +2,12 @@ package daemon
 
 import (
 	"context"
-	"encoding/json"
-	"fmt"
 	"log/slog"
 
 	"github.com/latchkey-dev/latchkey"
 	"github.com/latchkey-dev/latchkey/acl"
 	"github.com/latchkey-dev/latchkey/device"
+	"github.com/latchkey-dev/latchkey/internal/admin"
 )
 
 // The operations that a Control can ask for.
@@ -30,44 +29,27 @@ const (
 	opReset         = "reset"
 )
 
-// An operation reads its argument, acts, and returns what is to be answered.
-type operation func(a *admin, ctx context.Context, in []byte) (any, error)
-
 // operations is the whole table; nothing writes to it.
-var operations = map[string]operation{
-	opStatus:        op((*admin).status),
-	opServices:      op((*admin).services),
-	opPairingURL:    op((*admin).pairingURL),
-	opPairingStatus: op((*admin).pairingStatus),
-	opPairingOpen:   op((*admin).openPairing),
-	opPairingClose:  op((*admin).closePairing),
-	opUserList:      op((*admin).users),
-	opUserShow:      op((*admin).user),
-	opUserAdd:       op((*admin).addUser),
-	opUserRemove:    op((*admin).removeUser),
-	opUserRole:      op((*admin).setRole),
-	opKeyRemove:     op((*admin).removeKey),
-	opPolicyList:    op((*admin).policies),
-	opExplain:       op((*admin).explain),
-	opReset:         op((*admin).reset),
+var operations = admin.Table[*administrator]{
+	opStatus:        admin.Op((*administrator).status),
+	opServices:      admin.Op((*administrator).services),
+	opPairingURL:    admin.Op((*administrator).pairingURL),
+	opPairingStatus: admin.Op((*administrator).pairingStatus),
+	opPairingOpen:   admin.Op((*administrator).openPairing),
+	opPairingClose:  admin.Op((*administrator).closePairing),
+	opUserList:      admin.Op((*administrator).users),
+	opUserShow:      admin.Op((*administrator).user),
+	opUserAdd:       admin.Op((*administrator).addUser),
+	opUserRemove:    admin.Op((*administrator).removeUser),
+	opUserRole:      admin.Op((*administrator).setRole),
+	opKeyRemove:     admin.Op((*administrator).removeKey),
+	opPolicyList:    admin.Op((*administrator).policies),
+	opExplain:       admin.Op((*administrator).explain),
+	opReset:         admin.Op((*administrator).reset),
 }
 
-// op makes an operation of a method with typed argument and answer.
-func op[In, Out any](f func(*admin, context.Context, In) (Out, error)) operation {
-	return func(a *admin, ctx context.Context, text []byte) (any, error) {
-		var in In
-		if err := decodeJSON(text, &in); err != nil {
-			return nil, fmt.Errorf("read the argument: %w", err)
-		}
-		return f(a, ctx, in)
-	}
-}
-
-// none is the argument or answer of an operation that has none.
-type none struct{}
-
-// An admin carries out operations on an open directory.
-type admin struct {
+// An administrator carries out operations on an open directory.
+type administrator struct {
 	dir     string
 	key     latchkey.Fingerprint
 	access  *acl.Store
@@ -87,14 +69,6 @@ func newDevice(c *Config, identity *latchkey.Identity, access *acl.Store, log *s
 }
 
 // do runs one operation of the table.
-func (a *admin) do(ctx context.Context, name string, in []byte) ([]byte, error) {
-	run, ok := operations[name]
-	if !ok {
-		return nil, fmt.Errorf("%w: operation %q", latchkey.ErrNotFound, name)
-	}
-	out, err := run(a, ctx, in)
-	if err != nil {
-		return nil, err
-	}
-	return json.Marshal(out)
+func (a *administrator) do(ctx context.Context, name string, in []byte) ([]byte, error) {
+	return operations.Do(ctx, a, name, in)
 }

@@ -7,6 +7,7 @@ import (
 
 	"github.com/latchkey-dev/latchkey"
 	"github.com/latchkey-dev/latchkey/acl"
+	"github.com/latchkey-dev/latchkey/internal/admin"
 	"github.com/latchkey-dev/latchkey/pairing"
 )
 
@@ -28,13 +29,13 @@ type pairingURL struct {
 // PairingURL returns what a client needs to pair, with the secrets that are
 // part of it.
 func (c *Control) PairingURL(ctx context.Context) (string, error) {
-	out, err := run[pairingURL](ctx, c, opPairingURL, none{})
+	out, err := admin.Call[pairingURL](ctx, c.backend, opPairingURL, admin.None{})
 	return out.URL, err
 }
 
 // PairingStatus tells which modes are open.
 func (c *Control) PairingStatus(ctx context.Context) (PairingStatus, error) {
-	return run[PairingStatus](ctx, c, opPairingStatus, none{})
+	return admin.Call[PairingStatus](ctx, c.backend, opPairingStatus, admin.None{})
 }
 
 // OpenPairing opens a mode of the running daemon, until it is closed or used up
@@ -44,33 +45,33 @@ func (c *Control) OpenPairing(ctx context.Context, m pairing.Modes, length time.
 	if length > 0 {
 		in.For = length.String()
 	}
-	return run[PairingStatus](ctx, c, opPairingOpen, in)
+	return admin.Call[PairingStatus](ctx, c.backend, opPairingOpen, in)
 }
 
 // ClosePairing closes a mode of the running daemon.
 func (c *Control) ClosePairing(ctx context.Context, m pairing.Modes) (PairingStatus, error) {
-	return run[PairingStatus](ctx, c, opPairingClose, pairingMode{Mode: m})
+	return admin.Call[PairingStatus](ctx, c.backend, opPairingClose, pairingMode{Mode: m})
 }
 
 // modes returns the pairing modes that are open.
-func (a *admin) modes() pairing.Modes {
+func (a *administrator) modes() pairing.Modes {
 	if a.running {
 		return a.dev.PairingModes()
 	}
 	return pairing.NewHost(a.access, a.config().Pairing).Modes(time.Now())
 }
 
-func (a *admin) pairingStatus(context.Context, none) (PairingStatus, error) {
+func (a *administrator) pairingStatus(context.Context, admin.None) (PairingStatus, error) {
 	return PairingStatus{Open: a.modes().Names(), Configured: a.config().Pairing.Names()}, nil
 }
 
 // errStopped refuses what only has a meaning while a daemon runs.
 func errStopped() error {
-	return fail(nil, "start the daemon, or list the mode under pairing in "+ConfigFile,
+	return admin.Fail(nil, "start the daemon, or list the mode under pairing in "+ConfigFile,
 		"no daemon runs on this directory, and pairing modes are opened and closed while one does")
 }
 
-func (a *admin) openPairing(ctx context.Context, in pairingMode) (PairingStatus, error) {
+func (a *administrator) openPairing(ctx context.Context, in pairingMode) (PairingStatus, error) {
 	if !a.running {
 		return PairingStatus{}, errStopped()
 	}
@@ -83,15 +84,15 @@ func (a *admin) openPairing(ctx context.Context, in pairingMode) (PairingStatus,
 	}
 	if err := a.dev.OpenPairing(in.Mode, length); err != nil {
 		if errors.Is(err, latchkey.ErrConflict) {
-			err = fail(err, "latchkeyd user add NAME --key FINGERPRINT --role admin", "%v", err)
+			err = admin.Fail(err, "latchkeyd user add NAME --key FINGERPRINT --role admin", "%v", err)
 		}
 		return PairingStatus{}, err
 	}
 	a.log.Info("pairing opened", "mode", in.Mode.String(), "for", in.For)
-	return a.pairingStatus(ctx, none{})
+	return a.pairingStatus(ctx, admin.None{})
 }
 
-func (a *admin) closePairing(ctx context.Context, in pairingMode) (PairingStatus, error) {
+func (a *administrator) closePairing(ctx context.Context, in pairingMode) (PairingStatus, error) {
 	if !a.running {
 		return PairingStatus{}, errStopped()
 	}
@@ -99,10 +100,10 @@ func (a *admin) closePairing(ctx context.Context, in pairingMode) (PairingStatus
 		return PairingStatus{}, err
 	}
 	a.log.Info("pairing closed", "mode", in.Mode.String())
-	return a.pairingStatus(ctx, none{})
+	return a.pairingStatus(ctx, admin.None{})
 }
 
-func (a *admin) pairingURL(context.Context, none) (pairingURL, error) {
+func (a *administrator) pairingURL(context.Context, admin.None) (pairingURL, error) {
 	u, err := a.dev.PairingURL()
 	if err != nil {
 		return pairingURL{}, err
@@ -122,10 +123,10 @@ type Reset struct {
 // Reset removes all users and keys; the device's own key stays. The pairing
 // modes of the configuration open again.
 func (c *Control) Reset(ctx context.Context) (Reset, error) {
-	return run[Reset](ctx, c, opReset, none{})
+	return admin.Call[Reset](ctx, c.backend, opReset, admin.None{})
 }
 
-func (a *admin) reset(context.Context, none) (out Reset, err error) {
+func (a *administrator) reset(context.Context, admin.None) (out Reset, err error) {
 	err = a.update(true, func(tx *acl.Tx) error {
 		out.Users, out.Keys = count(tx)
 		for _, u := range tx.Users() {

@@ -8,6 +8,7 @@ import (
 	"os"
 
 	"github.com/latchkey-dev/latchkey/acl"
+	"github.com/latchkey-dev/latchkey/internal/admin"
 )
 
 // A Policy is one policy of the store and the roles that have it.
@@ -19,10 +20,10 @@ type Policy struct {
 
 // Policies lists the policies of the store.
 func (c *Control) Policies(ctx context.Context) ([]Policy, error) {
-	return run[[]Policy](ctx, c, opPolicyList, none{})
+	return admin.Call[[]Policy](ctx, c.backend, opPolicyList, admin.None{})
 }
 
-func (a *admin) policies(context.Context, none) ([]Policy, error) {
+func (a *administrator) policies(context.Context, admin.None) ([]Policy, error) {
 	list := []Policy{}
 	err := a.access.View(func(tx *acl.Tx) error {
 		roles := map[string][]string{}

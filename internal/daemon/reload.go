@@ -1,28 +1,9 @@
 package daemon
 
 import (
-	"context"
 	"errors"
 	"fmt"
 )
-
-// reloads answers every request to reload until ctx ends.
-func (d *daemon) reloads(ctx context.Context) {
-	for {
-		select {
-		case <-ctx.Done():
-			return
-		case <-d.Reload:
-			d.systemd.reloading()
-			if err := d.reload(); err != nil {
-				d.Log.Error("reload: nothing was changed", "err", err)
-			} else {
-				d.Log.Info("reloaded")
-			}
-			d.systemd.reloaded()
-		}
-	}
-}
 
 // reload makes the configuration on disk the present one. One that does not
 // pass every check changes nothing. Sessions go on.

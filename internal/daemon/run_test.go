@@ -15,6 +15,7 @@ import (
 	"github.com/latchkey-dev/latchkey/acl"
 	"github.com/latchkey-dev/latchkey/client"
 	"github.com/latchkey-dev/latchkey/device"
+	"github.com/latchkey-dev/latchkey/internal/admin"
 )
 
 func TestRunSaysWhereItListens(t *testing.T) {
@@ -27,7 +28,7 @@ func TestRunSaysWhereItListens(t *testing.T) {
 	if err := r.stop(); err != nil {
 		t.Errorf("stop: %v", err)
 	}
-	if _, err := os.Lstat(filepath.Join(dir, SocketFile)); !errors.Is(err, os.ErrNotExist) {
+	if _, err := os.Lstat(filepath.Join(dir, admin.SocketFile)); !errors.Is(err, os.ErrNotExist) {
 		t.Errorf("the socket is left: %v", err)
 	}
 	if st, err := control(t, dir).Status(t.Context()); err != nil || st.Running {
@@ -211,7 +212,7 @@ func TestSystemd(t *testing.T) {
 		t.Errorf("reloading: %q", text)
 	}
 	next("READY=1")
-	check(t, os.Remove(filepath.Join(dir, SocketFile)))
+	check(t, os.Remove(filepath.Join(dir, admin.SocketFile)))
 	r.log.await(t, "self-check") // a daemon that nobody can administer is not well
 	check(t, r.stop())
 	next("STOPPING=1")

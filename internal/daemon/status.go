@@ -11,6 +11,7 @@ import (
 	"github.com/latchkey-dev/latchkey"
 	"github.com/latchkey-dev/latchkey/acl"
 	"github.com/latchkey-dev/latchkey/device"
+	"github.com/latchkey-dev/latchkey/internal/admin"
 )
 
 // A Status is what a directory holds and what the daemon on it does.
@@ -31,15 +32,15 @@ type Status struct {
 
 // Status tells what the daemon does.
 func (c *Control) Status(ctx context.Context) (Status, error) {
-	return run[Status](ctx, c, opStatus, none{})
+	return admin.Call[Status](ctx, c.backend, opStatus, admin.None{})
 }
 
 // Services lists the services.
 func (c *Control) Services(ctx context.Context) ([]device.Service, error) {
-	return run[[]device.Service](ctx, c, opServices, none{})
+	return admin.Call[[]device.Service](ctx, c.backend, opServices, admin.None{})
 }
 
-func (a *admin) status(context.Context, none) (Status, error) {
+func (a *administrator) status(context.Context, admin.None) (Status, error) {
 	config := a.config()
 	st := Status{
 		ID: a.dev.DeviceID(a.key), Name: config.Name, Fingerprint: a.key, Listen: config.Listen,
@@ -70,7 +71,7 @@ func count(tx *acl.Tx) (users, keys int) {
 	return users, keys
 }
 
-func (a *admin) services(context.Context, none) ([]device.Service, error) {
+func (a *administrator) services(context.Context, admin.None) ([]device.Service, error) {
 	if !a.running {
 		return nonNil(a.config().Services), nil
 	}

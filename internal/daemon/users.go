@@ -8,6 +8,7 @@ import (
 
 	"github.com/latchkey-dev/latchkey"
 	"github.com/latchkey-dev/latchkey/acl"
+	"github.com/latchkey-dev/latchkey/internal/admin"
 )
 
 // originManual marks keys that an administrator added by hand.
@@ -59,41 +60,41 @@ type keyName struct {
 
 // Users lists all users.
 func (c *Control) Users(ctx context.Context) ([]User, error) {
-	return run[[]User](ctx, c, opUserList, none{})
+	return admin.Call[[]User](ctx, c.backend, opUserList, admin.None{})
 }
 
 // User returns one user, latchkey.ErrNotFound if there is none of that name.
 func (c *Control) User(ctx context.Context, name string) (User, error) {
-	return run[User](ctx, c, opUserShow, userName{Name: name})
+	return admin.Call[User](ctx, c.backend, opUserShow, userName{Name: name})
 }
 
 // AddUser adds a user, or a key to a user, and returns what is there then.
 func (c *Control) AddUser(ctx context.Context, u NewUser) (User, error) {
-	return run[User](ctx, c, opUserAdd, u)
+	return admin.Call[User](ctx, c.backend, opUserAdd, u)
 }
 
 // RemoveUser removes a user and all its keys. Unless force is set it keeps the
 // last administrator.
 func (c *Control) RemoveUser(ctx context.Context, name string, force bool) error {
-	_, err := run[none](ctx, c, opUserRemove, userName{name, force})
+	_, err := admin.Call[admin.None](ctx, c.backend, opUserRemove, userName{name, force})
 	return err
 }
 
 // SetRole gives a user another role. Unless force is set it keeps the last
 // administrator.
 func (c *Control) SetRole(ctx context.Context, name, role string, force bool) error {
-	_, err := run[none](ctx, c, opUserRole, userRole{name, role, force})
+	_, err := admin.Call[admin.None](ctx, c.backend, opUserRole, userRole{name, role, force})
 	return err
 }
 
 // RemoveKey removes one key. Unless force is set it keeps the last
 // administrator's last key.
 func (c *Control) RemoveKey(ctx context.Context, key latchkey.Fingerprint, force bool) error {
-	_, err := run[none](ctx, c, opKeyRemove, keyName{key, force})
+	_, err := admin.Call[admin.None](ctx, c.backend, opKeyRemove, keyName{key, force})
 	return err
 }
 
-func (a *admin) users(context.Context, none) (list []User, err error) {
+func (a *administrator) users(context.Context, admin.None) (list []User, err error) {
 	list = []User{}
 	err = a.access.View(func(tx *acl.Tx) error {
 		for _, u := range tx.Users() {
@@ -112,7 +113,7 @@ func describe(tx *acl.Tx, u acl.User) User {
 	return out
 }
 
-func (a *admin) user(_ context.Context, in userName) (out User, err error) {
+func (a *administrator) user(_ context.Context, in userName) (out User, err error) {
 	err = a.access.View(func(tx *acl.Tx) error {
 		out, err = find(tx, in.Name)
 		return err
@@ -129,10 +130,10 @@ func find(tx *acl.Tx, name string) (User, error) {
 }
 
 func noUser(name string) error {
-	return fail(latchkey.ErrNotFound, "latchkeyd user list", "there is no user %q", name)
+	return admin.Fail(latchkey.ErrNotFound, "latchkeyd user list", "there is no user %q", name)
 }
 
-func (a *admin) addUser(_ context.Context, in NewUser) (out User, err error) {
+func (a *administrator) addUser(_ context.Context, in NewUser) (out User, err error) {
 	err = a.access.Update(func(tx *acl.Tx) error {
 		now := time.Now()
 		u, exists := tx.User(in.Name)
@@ -149,9 +150,9 @@ func (a *admin) addUser(_ context.Context, in NewUser) (out User, err error) {
 				return err
 			}
 		case in.Key == nil:
-			return fail(latchkey.ErrConflict, "latchkeyd user show "+in.Name, "user %q is there already", in.Name)
+			return admin.Fail(latchkey.ErrConflict, "latchkeyd user show "+in.Name, "user %q is there already", in.Name)
 		case in.Role != "" && in.Role != u.Role:
-			return fail(latchkey.ErrConflict, fmt.Sprintf("latchkeyd user role %s %s", in.Name, in.Role),
+			return admin.Fail(latchkey.ErrConflict, fmt.Sprintf("latchkeyd user role %s %s", in.Name, in.Role),
 				"user %q has the role %s", in.Name, u.Role)
 		}
 		if in.Key != nil {
@@ -168,7 +169,7 @@ func (a *admin) addUser(_ context.Context, in NewUser) (out User, err error) {
 // addKey adds k unless it is somebody's already.
 func addKey(tx *acl.Tx, k acl.Key) error {
 	if there, ok := tx.Key(k.Fingerprint); ok {
-		return fail(latchkey.ErrConflict, "latchkeyd key remove "+k.Fingerprint.String(),
+		return admin.Fail(latchkey.ErrConflict, "latchkeyd key remove "+k.Fingerprint.String(),
 			"key %s belongs to user %q already", k.Fingerprint, there.User)
 	}
 	return tx.AddKey(k)
@@ -182,11 +183,11 @@ func checkRole(tx *acl.Tx, name string) error {
 		}
 		names = append(names, r.Name)
 	}
-	return fail(latchkey.ErrNotFound, "", "there is no role %q; roles: %s", name, join(names))
+	return admin.Fail(latchkey.ErrNotFound, "", "there is no role %q; roles: %s", name, join(names))
 }
 
-func (a *admin) removeUser(_ context.Context, in userName) (none, error) {
-	return none{}, a.update(in.Force, func(tx *acl.Tx) error {
+func (a *administrator) removeUser(_ context.Context, in userName) (admin.None, error) {
+	return admin.None{}, a.update(in.Force, func(tx *acl.Tx) error {
 		if _, ok := tx.User(in.Name); !ok {
 			return noUser(in.Name)
 		}
@@ -194,8 +195,8 @@ func (a *admin) removeUser(_ context.Context, in userName) (none, error) {
 	})
 }
 
-func (a *admin) setRole(_ context.Context, in userRole) (none, error) {
-	return none{}, a.update(in.Force, func(tx *acl.Tx) error {
+func (a *administrator) setRole(_ context.Context, in userRole) (admin.None, error) {
+	return admin.None{}, a.update(in.Force, func(tx *acl.Tx) error {
 		if _, ok := tx.User(in.Name); !ok {
 			return noUser(in.Name)
 		}
@@ -206,10 +207,10 @@ func (a *admin) setRole(_ context.Context, in userRole) (none, error) {
 	})
 }
 
-func (a *admin) removeKey(_ context.Context, in keyName) (none, error) {
-	return none{}, a.update(in.Force, func(tx *acl.Tx) error {
+func (a *administrator) removeKey(_ context.Context, in keyName) (admin.None, error) {
+	return admin.None{}, a.update(in.Force, func(tx *acl.Tx) error {
 		if _, ok := tx.Key(in.Key); !ok {
-			return fail(latchkey.ErrNotFound, "latchkeyd user list", "no user has the key %s", in.Key)
+			return admin.Fail(latchkey.ErrNotFound, "latchkeyd user list", "no user has the key %s", in.Key)
 		}
 		return tx.RemoveKey(in.Key)
 	})
@@ -217,7 +218,7 @@ func (a *admin) removeKey(_ context.Context, in keyName) (none, error) {
 
 // update commits one change. With force it may leave the device without an
 // administrator.
-func (a *admin) update(force bool, change func(*acl.Tx) error) error {
+func (a *administrator) update(force bool, change func(*acl.Tx) error) error {
 	err := a.access.Update(func(tx *acl.Tx) error {
 		if force {
 			tx.Force()
@@ -225,7 +226,7 @@ func (a *admin) update(force bool, change func(*acl.Tx) error) error {
 		return change(tx)
 	})
 	if errors.Is(err, acl.ErrLastAdmin) {
-		return fail(latchkey.ErrConflict, "give another user with a key the role admin first, or repeat with --force", "%v", err)
+		return admin.Fail(latchkey.ErrConflict, "give another user with a key the role admin first, or repeat with --force", "%v", err)
 	}
 	return err
 }

@@ -26,7 +26,7 @@ var ranks = map[string]int{
 
 	"device": 6, "client": 6, "basestation": 6,
 
-	"internal/cli": 7, "internal/daemon": 8, "internal/station": 8,
+	"internal/cli": 6, "internal/settings": 7, "internal/admin": 7, "internal/daemon": 8, "internal/station": 8,
 	"cmd/latchkeyd": 9, "cmd/latchkey": 9, "cmd/latchkey-basestation": 9,
 }
 
@@ -69,8 +69,8 @@ var sole = map[string][]string{
 	"github.com/golang-jwt/":        {"internal/bearer"},
 	"github.com/fxamacker/cbor/":    {"internal/signal"},
 	"filippo.io/nistec":             {"internal/pake"},
-	"github.com/goccy/go-yaml":      {"internal/daemon"},
-	"github.com/coreos/go-systemd/": {"internal/daemon"},
+	"github.com/goccy/go-yaml":      {"internal/settings"},
+	"github.com/coreos/go-systemd/": {"internal/admin"},
 }
 
 func TestLibrariesHaveOneImporter(t *testing.T) {

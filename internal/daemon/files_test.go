@@ -13,67 +13,13 @@ import (
 	"testing"
 
 	"github.com/latchkey-dev/latchkey/device"
+	"github.com/latchkey-dev/latchkey/internal/admin"
 )
-
-func TestUIDPermitted(t *testing.T) {
-	me := os.Getuid()
-	for uid, want := range map[int]bool{me: true, 0: true, me + 1: false, 65534: me == 65534} {
-		if uidPermitted(uid) != want {
-			t.Errorf("user %d is permitted: %v", uid, !want)
-		}
-	}
-}
-
-// TestPeerUID: the kernel tells who connected.
-func TestPeerUID(t *testing.T) {
-	l, err := listenSocket(shortDir(t))
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer l.Close()
-	conn, err := net.Dial("unix", l.Addr().String())
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer conn.Close()
-	accepted, err := l.Accept()
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer accepted.Close()
-	raw, err := accepted.(*net.UnixConn).SyscallConn()
-	if err != nil {
-		t.Fatal(err)
-	}
-	uid, credErr := -2, error(nil)
-	if err := raw.Control(func(fd uintptr) { uid, credErr = peerUID(int(fd)) }); err != nil || credErr != nil {
-		t.Fatal(err, credErr)
-	}
-	if uid != os.Getuid() {
-		t.Errorf("user %d connected, not %d", uid, os.Getuid())
-	}
-}
-
-func TestSocketMode(t *testing.T) {
-	dir := shortDir(t)
-	l, err := listenSocket(dir)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer l.Close()
-	info, err := os.Lstat(filepath.Join(dir, SocketFile))
-	if err != nil {
-		t.Fatal(err)
-	}
-	if runtime.GOOS != "windows" && info.Mode().Perm() != 0o600 {
-		t.Errorf("mode %v", info.Mode())
-	}
-}
 
 // TestStaleSocket: what a killed daemon left behind is in nobody's way.
 func TestStaleSocket(t *testing.T) {
 	dir := initDir(t)
-	path := filepath.Join(dir, SocketFile)
+	path := filepath.Join(dir, admin.SocketFile)
 	l, err := net.ListenUnix("unix", &net.UnixAddr{Name: path, Net: "unix"})
 	if err != nil {
 		t.Fatal(err)
@@ -95,33 +41,12 @@ func TestStaleSocket(t *testing.T) {
 	}
 }
 
-func TestSocketInTheWay(t *testing.T) {
-	dir := shortDir(t)
-	path := filepath.Join(dir, SocketFile)
-	if err := os.WriteFile(path, []byte("precious"), 0o600); err != nil {
-		t.Fatal(err)
-	}
-	if _, err := listenSocket(dir); err == nil || !strings.Contains(err.Error(), "not a socket") {
-		t.Errorf("error %v", err)
-	}
-	if text, err := os.ReadFile(path); err != nil || string(text) != "precious" {
-		t.Errorf("the file is %q now (%v)", text, err)
-	}
-}
-
-func TestSocketPathTooLong(t *testing.T) {
-	dir := filepath.Join(t.TempDir(), strings.Repeat("x", 100))
-	if _, err := listenSocket(dir); err == nil || !strings.Contains(err.Error(), "shorter --dir") {
-		t.Errorf("error %v", err)
-	}
-}
-
 // TestControlSpeaksOnlyItsOwn: other requests than operations are refused, and
 // the server goes on.
 func TestControlSpeaksOnlyItsOwn(t *testing.T) {
 	dir := initDir(t)
 	start(t, dir)
-	path := filepath.Join(dir, SocketFile)
+	path := filepath.Join(dir, admin.SocketFile)
 	dial := func(ctx context.Context, _, _ string) (net.Conn, error) {
 		return new(net.Dialer).DialContext(ctx, "unix", path)
 	}

@@ -1,18 +1,15 @@
-package daemon
+package settings
 
 import (
 	"bytes"
-	"errors"
 	"fmt"
-	"io"
 	"strings"
 
-	"github.com/goccy/go-yaml"
 	"github.com/goccy/go-yaml/token"
 )
 
-// A ConfigError says what is wrong in a configuration file, and where.
-type ConfigError struct {
+// An Error says what is wrong in a configuration file, and where.
+type Error struct {
 	File         string
 	Line, Column int // from 1; 0 when the whole file is meant
 	Message      string
@@ -21,7 +18,7 @@ type ConfigError struct {
 
 // Error implements error: FILE:LINE:COLUMN and message, then the line with a
 // mark below the column.
-func (e *ConfigError) Error() string {
+func (e *Error) Error() string {
 	if e.Line == 0 {
 		return e.File + ": " + e.Message
 	}
@@ -45,8 +42,16 @@ func indent(line string, n int) string {
 	return b.String()
 }
 
-func errorAt(path string, text []byte, tk *token.Token, message string) *ConfigError {
-	e := &ConfigError{File: path, Message: message}
+// NextStep returns what to do about it.
+func (e *Error) NextStep() string { return "correct " + e.File }
+
+// ErrorAt makes an Error with the place of n in text.
+func ErrorAt(path string, text []byte, n Node, message string) *Error {
+	return errorAt(path, text, n.GetToken(), message)
+}
+
+func errorAt(path string, text []byte, tk *token.Token, message string) *Error {
+	e := &Error{File: path, Message: message}
 	if tk == nil || tk.Position == nil {
 		return e
 	}
@@ -55,31 +60,4 @@ func errorAt(path string, text []byte, tk *token.Token, message string) *ConfigE
 		e.Source = strings.TrimRight(string(lines[e.Line-1]), "\r")
 	}
 	return e
-}
-
-// decodeStrict decodes exactly one YAML document, or none, into v and refuses
-// fields that v does not have.
-func decodeStrict(path string, text []byte, v any) error {
-	d := yaml.NewDecoder(bytes.NewReader(text), yaml.Strict())
-	err := d.Decode(v)
-	if errors.Is(err, io.EOF) {
-		return nil
-	}
-	if err != nil {
-		return located(path, text, err)
-	}
-	var more any
-	if err := d.Decode(&more); !errors.Is(err, io.EOF) {
-		return &ConfigError{File: path, Message: "there is more than one YAML document in it"}
-	}
-	return nil
-}
-
-// located turns an error of the YAML library into a *ConfigError.
-func located(path string, text []byte, err error) error {
-	var e yaml.Error
-	if errors.As(err, &e) {
-		return errorAt(path, text, e.GetToken(), e.GetMessage())
-	}
-	return &ConfigError{File: path, Message: err.Error()}
 }

@@ -1,15 +1,11 @@
-package daemon
+package admin
 
 import (
 	"context"
-	"errors"
-	"fmt"
 	"log/slog"
 	"time"
 
 	systemd "github.com/coreos/go-systemd/v22/daemon"
-
-	"github.com/latchkey-dev/latchkey/device"
 )
 
 // A notifier tells systemd how the daemon fares (sd_notify(3)). Without systemd
@@ -20,9 +16,8 @@ func (notifier) send(state string) {
 	_, _ = systemd.SdNotify(false, state) // nothing can be done about a deaf supervisor
 }
 
-func (n notifier) ready(i device.Info) {
-	n.send(fmt.Sprintf("%s\nSTATUS=Serving %s on %s", systemd.SdNotifyReady, i.ID, listenText(i.Addrs)))
-}
+// ready carries what systemctl status is to show.
+func (n notifier) ready(status string) { n.send(systemd.SdNotifyReady + "\nSTATUS=" + status) }
 
 // reloading carries the time that systemd wants to see in it (Type=notify-reload).
 func (n notifier) reloading() {
@@ -56,19 +51,4 @@ func (n notifier) watchdog(ctx context.Context, check func(context.Context) erro
 		}
 		n.send(systemd.SdNotifyWatchdog)
 	}
-}
-
-// selfCheck takes the way of an administrator's command: through the control
-// socket, to the device's own state and the store.
-func (d *daemon) selfCheck(ctx context.Context) error {
-	c, err := dialControl(ctx, d.Dir)
-	if err != nil {
-		return err
-	}
-	defer c.Close()
-	st, err := c.Status(ctx)
-	if err == nil && st.Fingerprint != d.admin.key {
-		err = errors.New("the control socket leads to another device")
-	}
-	return err
 }

@@ -1,6 +1,6 @@
 //go:build !linux && !darwin && !freebsd && !windows
 
-package daemon
+package admin
 
 import (
 	"os"

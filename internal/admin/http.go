@@ -1,4 +1,4 @@
-package daemon
+package admin
 
 import (
 	"bytes"
@@ -14,9 +14,8 @@ import (
 	"time"
 )
 
-// controlPrefix is the path below which the operations lie: POST
-// /v1/user/list.
-const controlPrefix = "/v1/"
+// prefix is the path below which the operations lie: POST /v1/user/list.
+const prefix = "/v1/"
 
 const (
 	headerTime   = 5 * time.Second // to send a request's header
@@ -24,17 +23,24 @@ const (
 	shutdownTime = 2 * time.Second // for commands under way when the daemon stops
 )
 
-// controlServer answers operations on the control socket.
-type controlServer struct {
+// MaxWait is how long an operation may take its time for something to happen.
+// The connection would end it at requestTime.
+const MaxWait = 20 * time.Second
+
+// do carries out one operation.
+type do func(ctx context.Context, op string, in []byte) ([]byte, error)
+
+// server answers operations on the control socket.
+type server struct {
 	http http.Server
 	done chan error
 }
 
-// startControl serves l until stop. ctx is the daemon's.
-func startControl(ctx context.Context, l net.Listener, a *admin, log *slog.Logger) *controlServer {
-	s := &controlServer{done: make(chan error, 1)}
+// startServer serves l until stop. ctx is the daemon's.
+func startServer(ctx context.Context, l net.Listener, f do, log *slog.Logger) *server {
+	s := &server{done: make(chan error, 1)}
 	s.http = http.Server{
-		Handler:           controlHandler(a),
+		Handler:           handler(f),
 		ReadHeaderTimeout: headerTime,
 		ReadTimeout:       requestTime,
 		IdleTimeout:       requestTime,
@@ -47,7 +53,7 @@ func startControl(ctx context.Context, l net.Listener, a *admin, log *slog.Logge
 }
 
 // stop lets commands under way finish, within shutdownTime, and ends the rest.
-func (s *controlServer) stop() {
+func (s *server) stop() {
 	ctx, cancel := context.WithTimeout(context.Background(), shutdownTime)
 	defer cancel()
 	if err := s.http.Shutdown(ctx); err != nil {
@@ -56,13 +62,13 @@ func (s *controlServer) stop() {
 	<-s.done
 }
 
-func controlHandler(a *admin) http.Handler {
+func handler(f do) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		out, err := answer(a, w, r)
+		out, err := answer(f, w, r)
 		status := http.StatusOK
 		if err != nil {
 			status = http.StatusUnprocessableEntity
-			out, _ = json.Marshal(controlError(err)) // three strings and a number
+			out, _ = json.Marshal(errorOf(err)) // three strings and a number
 		}
 		w.Header().Set("Content-Type", "application/json")
 		w.WriteHeader(status)
@@ -70,16 +76,16 @@ func controlHandler(a *admin) http.Handler {
 	})
 }
 
-func answer(a *admin, w http.ResponseWriter, r *http.Request) ([]byte, error) {
-	op, ok := strings.CutPrefix(r.URL.Path, controlPrefix)
+func answer(f do, w http.ResponseWriter, r *http.Request) ([]byte, error) {
+	op, ok := strings.CutPrefix(r.URL.Path, prefix)
 	if !ok || r.Method != http.MethodPost {
-		return nil, errors.New("operations are POST " + controlPrefix + "NAME")
+		return nil, errors.New("operations are POST " + prefix + "NAME")
 	}
-	in, err := io.ReadAll(http.MaxBytesReader(w, r.Body, maxMessage))
+	in, err := io.ReadAll(http.MaxBytesReader(w, r.Body, MaxMessage))
 	if err != nil {
 		return nil, err
 	}
-	return a.do(r.Context(), op, in)
+	return f(r.Context(), op, in)
 }
 
 // socketBackend sends operations to the running daemon.
@@ -103,8 +109,9 @@ func newSocketBackend(conn net.Conn) *socketBackend {
 	return &socketBackend{client: http.Client{Transport: &http.Transport{DialContext: dial}}, conn: conn}
 }
 
-func (b *socketBackend) call(ctx context.Context, op string, in []byte) ([]byte, error) {
-	r, err := http.NewRequestWithContext(ctx, http.MethodPost, "http://latchkeyd"+controlPrefix+op, bytes.NewReader(in))
+// Do implements Backend.
+func (b *socketBackend) Do(ctx context.Context, op string, in []byte) ([]byte, error) {
+	r, err := http.NewRequestWithContext(ctx, http.MethodPost, "http://daemon"+prefix+op, bytes.NewReader(in))
 	if err != nil {
 		return nil, err
 	}
@@ -114,18 +121,19 @@ func (b *socketBackend) call(ctx context.Context, op string, in []byte) ([]byte,
 		return nil, fmt.Errorf("ask the daemon: %w", err)
 	}
 	defer resp.Body.Close()
-	out, err := io.ReadAll(io.LimitReader(resp.Body, maxMessage))
+	out, err := io.ReadAll(io.LimitReader(resp.Body, MaxMessage))
 	if err != nil {
 		return nil, fmt.Errorf("ask the daemon: %w", err)
 	}
 	if resp.StatusCode == http.StatusOK {
 		return out, nil
 	}
-	refusal := new(ControlError)
+	refusal := new(Error)
 	if err := decodeJSON(out, refusal); err != nil {
 		return nil, fmt.Errorf("the daemon answered %s", resp.Status)
 	}
 	return nil, refusal
 }
 
-func (b *socketBackend) close() error { return b.conn.Close() }
+// Close implements Backend.
+func (b *socketBackend) Close() error { return b.conn.Close() }

@@ -1,4 +1,4 @@
-package daemon
+package admin
 
 import (
 	"context"
@@ -29,10 +29,10 @@ func socketPath(dir string) (string, error) {
 	return path, nil
 }
 
-// errNoDaemon reports that nobody listens on the control socket.
-var errNoDaemon = errors.New("no daemon runs on this directory")
+// ErrNoDaemon reports that nobody listens on the control socket.
+var ErrNoDaemon = errors.New("no daemon runs on this directory")
 
-// dialSocket connects to the daemon on dir, or fails with errNoDaemon. A socket
+// dialSocket connects to the daemon on dir, or fails with ErrNoDaemon. A socket
 // file that a killed daemon left behind counts as none.
 func dialSocket(ctx context.Context, dir string) (net.Conn, error) {
 	path, err := socketPath(dir)
@@ -40,22 +40,22 @@ func dialSocket(ctx context.Context, dir string) (net.Conn, error) {
 		return nil, err
 	}
 	if _, err := os.Lstat(path); errors.Is(err, fs.ErrNotExist) {
-		return nil, errNoDaemon
+		return nil, ErrNoDaemon
 	}
 	d := net.Dialer{Timeout: dialTime}
 	conn, err := d.DialContext(ctx, "unix", path)
 	switch {
 	case errors.Is(err, fs.ErrNotExist), errors.Is(err, connRefused):
-		return nil, errNoDaemon
+		return nil, ErrNoDaemon
 	case err != nil:
 		return nil, fmt.Errorf("control socket: %w", err)
 	}
 	return conn, nil
 }
 
-// listenSocket makes the control socket of dir. The caller holds the lock on
-// access.db, so a socket file that is there belongs to nobody.
-func listenSocket(dir string) (*guardedListener, error) {
+// Listen makes the control socket of dir. The caller holds the lock on the
+// directory's store, so a socket file that is there belongs to nobody.
+func Listen(dir string) (*Listener, error) {
 	path, err := socketPath(dir)
 	if err != nil {
 		return nil, err
@@ -75,15 +75,15 @@ func listenSocket(dir string) (*guardedListener, error) {
 	if err := os.Chmod(path, 0o600); err != nil {
 		return nil, errors.Join(err, l.Close())
 	}
-	return &guardedListener{UnixListener: l}, nil
+	return &Listener{UnixListener: l}, nil
 }
 
-// A guardedListener accepts the daemon's own user and root, and hangs up on
-// everybody else.
-type guardedListener struct{ *net.UnixListener }
+// A Listener accepts the daemon's own user and root, and hangs up on everybody
+// else.
+type Listener struct{ *net.UnixListener }
 
 // Accept implements net.Listener.
-func (l *guardedListener) Accept() (net.Conn, error) {
+func (l *Listener) Accept() (net.Conn, error) {
 	for {
 		conn, err := l.AcceptUnix()
 		if err != nil {
