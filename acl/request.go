@@ -40,6 +40,6 @@ type Request struct {
 	Claims    map[string]any
 
 	// Listing is set when nothing is done and the answer only decides whether a
-	// name may be shown. Policies do not see it; hooks and logs may.
+	// name or a right may be shown. Policies do not see it; hooks and logs may.
 	Listing bool
 }

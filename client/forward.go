@@ -72,7 +72,7 @@ type Progress = tunnel.Progress
 // service, until ctx ends. A lost session is dialled again while listeners
 // stay open and new connections wait. It returns nil when ctx ends or the one
 // connection of a "-" does; an error when a local address cannot be taken, the
-// first dial fails, or the device has ended our access for good
+// first dial fails, no service may be opened, or the device has ended our access for good
 // (latchkey.ErrRevoked, latchkey.ErrHandshakeRefused,
 // latchkey.ErrIdentityChanged): then local connections are reset at once. An
 // error leaves stdout open, so that its reader cannot see the end of a "-"
@@ -165,9 +165,9 @@ func (f *forwarder) listen(ctx context.Context, one Forward) error {
 	return nil
 }
 
-// learn asks the device for its services, so that a mistyped name is told at
-// once and udp services get a UDP socket. A device that does not let us list
-// them still may let us open them.
+// learn asks the device for its services, so that a mistyped name or a lack of
+// rights is told at once and udp services get a UDP socket. A device that does
+// not let us list them still may let us open them.
 func (f *forwarder) learn(ctx context.Context, conn *Conn) error {
 	services, err := conn.Services(ctx)
 	if errors.Is(err, latchkey.ErrForbidden) {
@@ -175,12 +175,11 @@ func (f *forwarder) learn(ctx context.Context, conn *Conn) error {
 	} else if err != nil {
 		return err
 	}
+	if err := f.check(services, conn.Device()); err != nil {
+		return err
+	}
 	for _, s := range f.servers {
-		at := slices.IndexFunc(services, func(v Service) bool { return v.ID == s.Service })
-		if at < 0 && len(services) > 0 {
-			return fmt.Errorf("service %q: %w: the device offers %s", s.Service, latchkey.ErrNotFound, names(services))
-		}
-		if at >= 0 && services[at].Type == "udp" {
+		if v, _ := offered(services, s.Service); v.Type == "udp" {
 			if err := s.becomeUDP(ctx); err != nil {
 				return err
 			}
@@ -188,6 +187,38 @@ func (f *forwarder) learn(ctx context.Context, conn *Conn) error {
 		f.options.Event(ForwardEvent{Kind: "listening", Service: s.Service, Addr: s.addr()})
 	}
 	return nil
+}
+
+// check looks for what was asked for among the services of a device. What may
+// not be opened now is told, and an error only if nothing else is left: rights
+// may come while the others run. A "-" is about to be opened and finds out.
+func (f *forwarder) check(services []Service, device latchkey.Fingerprint) error {
+	var refused []ForwardEvent
+	for _, s := range f.servers {
+		v, ok := offered(services, s.Service)
+		switch {
+		case !ok && len(services) > 0:
+			return fmt.Errorf("service %q: %w: the device offers %s", s.Service, latchkey.ErrNotFound, names(services))
+		case ok && !v.Open && s.Local != "-":
+			err := &latchkey.RemoteError{Op: "open tunnel " + s.Service, Peer: device, Code: latchkey.CodeForbidden}
+			refused = append(refused, ForwardEvent{Kind: "refused", Service: s.Service, Err: err})
+		}
+	}
+	if len(refused) > 0 && len(refused) == len(f.servers) {
+		return refused[0].Err
+	}
+	for _, e := range refused {
+		f.options.Event(e)
+	}
+	return nil
+}
+
+func offered(services []Service, id string) (Service, bool) {
+	i := slices.IndexFunc(services, func(v Service) bool { return v.ID == id })
+	if i < 0 {
+		return Service{}, false
+	}
+	return services[i], true
 }
 
 func names(services []Service) string {

@@ -140,6 +140,7 @@ func (c *Conn) Observe(ctx context.Context, path string) iter.Seq2[*Response, er
 type Service struct {
 	ID   string `json:"id"`
 	Type string `json:"type"` // tcp, udp or unix
+	Open bool   `json:"open"` // we may open it now
 }
 
 // Services lists the services that we may know of.

@@ -67,7 +67,7 @@ func (p *peer) builtin(path string, method coap.Code) (operation, bool) {
 	}}, true
 }
 
-// visible asks the door whether a name may be shown to the peer.
+// visible asks the door whether a name, or a right, may be shown to the peer.
 func (p *peer) visible(ctx context.Context, q *acl.Request) bool {
 	q.Listing = true
 	_, err := p.srv.door.admit(ctx, q)
@@ -128,18 +128,24 @@ func version() string {
 	return "unknown"
 }
 
-// listServices names the services that the caller may know of.
+// listServices names the services that the caller may know of, and says which
+// of them it may open now.
 func (p *peer) listServices(ctx context.Context, _ *coap.Request) *coap.Response {
 	type item struct {
 		ID   string `json:"id"`
 		Type string `json:"type"`
+		Open bool   `json:"open"`
 	}
 	list := []item{}
 	for _, s := range p.srv.services.Load().list {
-		q := p.question(acl.ServiceList, s.ID)
-		q.ServiceType, q.Target = s.target.Network(), s.target.String()
-		if p.visible(ctx, q) {
-			list = append(list, item{s.ID, q.ServiceType})
+		kind := s.target.Network()
+		may := func(action acl.Action) bool {
+			q := p.question(action, s.ID)
+			q.ServiceType, q.Target = kind, s.target.String()
+			return p.visible(ctx, q)
+		}
+		if may(acl.ServiceList) {
+			list = append(list, item{s.ID, kind, may(acl.TunnelOpen)})
 		}
 	}
 	return reply(coap.Content, list)

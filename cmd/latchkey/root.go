@@ -87,7 +87,7 @@ device's administrator adds it with "latchkeyd user add NAME --key FINGERPRINT".
 func (p *program) services() *cobra.Command {
 	return p.JSONFlag(&cobra.Command{
 		Use:   "services ALIAS",
-		Short: "List the services of a device that we may know of",
+		Short: "List the services of a device that we may know of, and whether we may open them",
 		Args:  cobra.ExactArgs(1),
 		RunE: func(c *cobra.Command, args []string) error {
 			return p.dial(c, args[0], func(conn *client.Conn) error {
@@ -95,9 +95,13 @@ func (p *program) services() *cobra.Command {
 				if err != nil {
 					return err
 				}
-				t := cli.Table{Heading: []string{"service", "type"}}
+				t := cli.Table{Heading: []string{"service", "type", "tunnel"}}
 				for _, s := range list {
-					t.Add(s.ID, s.Type)
+					verdict := "refused"
+					if s.Open {
+						verdict = "allowed"
+					}
+					t.Add(s.ID, s.Type, verdict)
 				}
 				return p.Print(list, t)
 			})

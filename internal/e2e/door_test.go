@@ -133,12 +133,14 @@ func TestRefusingHookLetsNothingThrough(t *testing.T) {
 
 func TestRecordingHookSeesEverythingOnce(t *testing.T) {
 	var mu sync.Mutex
-	var seen []string
+	var seen, listed []string
 	g := guard(t, func(_ context.Context, r *acl.Request) error {
 		mu.Lock()
 		defer mu.Unlock()
-		if !r.Listing {
-			seen = append(seen, string(r.Action)+" "+r.Resource+" "+r.Target)
+		if asked := string(r.Action) + " " + r.Resource + " " + r.Target; r.Listing {
+			listed = append(listed, asked)
+		} else {
+			seen = append(seen, asked)
 		}
 		return nil
 	})
@@ -191,6 +193,12 @@ func TestRecordingHookSeesEverythingOnce(t *testing.T) {
 	}
 	slices.Sort(got)
 	slices.Sort(want)
+	target := "ssh " + status.Services[0].Target
+	for _, asked := range []string{"service:list " + target, "tunnel:open " + target} {
+		if !slices.Contains(listed, asked) {
+			t.Errorf("the list of services was made without asking %s: %v", asked, listed)
+		}
+	}
 	if !slices.Equal(got, want) || routes != 1 {
 		t.Errorf("%d routes, and seen\n%v\nwant\n%v", routes, got, want)
 	}

@@ -2,6 +2,7 @@ package e2e
 
 import (
 	"bytes"
+	"context"
 	"crypto/rand"
 	"encoding/json"
 	"errors"
@@ -9,6 +10,7 @@ import (
 	"io"
 	"net"
 	"path/filepath"
+	"slices"
 	"testing"
 
 	"github.com/latchkey-dev/latchkey"
@@ -184,8 +186,57 @@ func TestRefusalsSayWhy(t *testing.T) {
 		}
 	}
 	services, err := guest.Services(deadline(t))
-	if err != nil || len(services) != 2 || services[0] != (client.Service{ID: "dead", Type: "tcp"}) {
+	if err != nil || len(services) != 2 || services[0] != (client.Service{ID: "dead", Type: "tcp", Open: false}) {
 		t.Errorf("services of a guest: %v, %v", services, err)
+	}
+	services, err = user.Services(deadline(t))
+	if err != nil || len(services) != 2 || services[0] != (client.Service{ID: "dead", Type: "tcp", Open: true}) {
+		t.Errorf("services of a user: %v, %v", services, err)
+	}
+}
+
+// A forward whose services may all not be opened ends at once; one of several
+// is told and the others go on.
+func TestForwardKnowsWhatMayBeOpened(t *testing.T) {
+	store := newStore(t)
+	target := echo(t, "tcp", "127.0.0.1:0")
+	td := serve(t, &device.Device{
+		Identity: newIdentity(t), Access: store,
+		Authorize: func(ctx context.Context, r *acl.Request) error {
+			if r.Action == acl.TunnelOpen && r.Resource != "one" {
+				return latchkey.ErrForbidden
+			}
+			return store.Authorize(ctx, r)
+		},
+		Services: []device.Service{
+			{ID: "one", Target: "tcp://" + target.Addr().String()},
+			{ID: "two", Target: "tcp://" + target.Addr().String()},
+		},
+	})
+	c := admit(t, td, store, "ursula", "user")
+	forward := func(ids ...string) (events []string, err error) {
+		ctx, cancel := context.WithCancel(deadline(t))
+		defer cancel()
+		var list []client.Forward
+		for _, id := range ids {
+			list = append(list, client.Forward{Service: id, Local: "127.0.0.1:0"})
+		}
+		err = c.Forward(ctx, "home", list, client.ForwardOptions{Event: func(e client.ForwardEvent) {
+			if e.Service == "" {
+				return
+			}
+			if events = append(events, e.Kind+" "+e.Service); len(events) == len(ids)+1 {
+				cancel() // all listen, and the refusal was told
+			}
+		}})
+		return events, err
+	}
+	if events, err := forward("two"); !errors.Is(err, latchkey.ErrForbidden) || len(events) > 0 {
+		t.Errorf("nothing may be opened: %v, %v", events, err)
+	}
+	want := []string{"refused two", "listening one", "listening two"}
+	if events, err := forward("one", "two"); err != nil || !slices.Equal(events, want) {
+		t.Errorf("one of two may be opened: %v, %v; want %v", events, err, want)
 	}
 }
 
