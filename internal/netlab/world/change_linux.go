@@ -59,12 +59,12 @@ func (s *Site) relan(before netip.Prefix) {
 // ChangeAddress gives the site another public IPv4 address. Flows are forgotten.
 func (s *Site) ChangeAddress() {
 	s.w.t.Helper()
-	up := s.uplink()
+	up, old := s.uplink(), s.public
 	s.public = s.public.Next()
 	if s.public == nth(up, firstHost) {
 		s.public = nth(up, firstPublic)
 	}
-	s.edge().ip("-4 addr flush dev wan\naddr add %s/%d dev wan\nroute replace default via %s", s.public, up.Bits(), nth(up, 1))
+	s.edge().ip("addr del %s/%d dev wan\naddr add %s/%d dev wan\nroute replace default via %s", old, up.Bits(), s.public, up.Bits(), nth(up, 1))
 	if s.kind == None {
 		s.w.inet.ip("route replace %s via %s", s.lan(), s.public)
 	}

@@ -12,9 +12,13 @@ const defaultUDPLife = 120 * time.Second
 
 // Routers with endpoint-independent mapping exchange some of the low ten bits
 // of a port number, so that nobody finds a peer by guessing that the port stays
-// the same, and a router that has forgotten its mappings makes others. Two
-// hosts of a site must not send from the same UDP port.
-const portBits = 1 << 10
+// the same, and a router that has forgotten its mappings makes others. Which
+// bits depends on the host too: two hosts may send from the same port.
+const (
+	portBits    = 1 << 10
+	hostClasses = 16 // by the last bits of the address
+	classStep   = portBits / hostClasses
+)
 
 func firstMask(site int) uint16 { return uint16(0x155+0x44*site) % portBits }
 
@@ -38,16 +42,18 @@ func (s *Site) timeouts(router *Node) {
 	if s.kind == None {
 		return
 	}
-	life := fmt.Sprint(int(s.life().Seconds()))
+	life := strings.TrimSuffix(s.lifeText(), "s")
 	router.sysctl("netfilter.nf_conntrack_udp_timeout="+life, "netfilter.nf_conntrack_udp_timeout_stream="+life,
 		"netfilter.nf_conntrack_tcp_loose=0", "netfilter.nf_conntrack_tcp_be_liberal=1")
 }
 
-func (s *Site) life() time.Duration {
-	if s.cfg.UDPLife > 0 {
-		return s.cfg.UDPLife
+// lifeText is how long the router remembers, in whole seconds.
+func (s *Site) lifeText() string {
+	life := s.cfg.UDPLife
+	if life <= 0 {
+		life = defaultUDPLife
 	}
-	return defaultUDPLife
+	return fmt.Sprintf("%ds", max(1, int(life.Seconds())))
 }
 
 // rules are those of one router.
@@ -82,18 +88,24 @@ func (r *rules) nat() string {
 }
 `
 	}
-	return strings.NewReplacer("ADDR", r.addr.String(), "INSIDE", r.inside.Masked().String(), "MASK", fmt.Sprint(r.mask), "LIFE", fmt.Sprintf("%ds", int(r.site.life().Seconds()))).Replace(`table ip nat {
-	map owner { type inet_service : ipv4_addr . inet_service; flags dynamic,timeout; timeout LIFE; size 65536; }
+	var learn, hairpin, out strings.Builder
+	for class := range hostClasses {
+		mask := r.mask ^ uint16(class*classStep)
+		from := fmt.Sprintf("ip saddr & 0.0.0.%d == 0.0.0.%d meta l4proto udp", hostClasses-1, class)
+		fmt.Fprintf(&learn, "\t\toifname \"wan\" %s update @owner { udp sport ^ %d timeout %s : ip saddr . udp sport };\n", from, mask, r.site.lifeText())
+		fmt.Fprintf(&hairpin, "\t\tct status dnat oifname \"lan\" ip saddr %s %s snat to %s:udp sport ^ %d;\n", r.inside.Masked(), from, r.addr, mask)
+		fmt.Fprintf(&out, "\t\toifname \"wan\" %s snat to %s:udp sport ^ %d;\n", from, r.addr, mask)
+	}
+	return fmt.Sprintf(`table ip nat {
+	map owner { type inet_service : ipv4_addr . inet_service; flags dynamic,timeout; timeout %[1]s; size 65536; }
 	chain pre { type nat hook prerouting priority dstnat; policy accept;
-		ip daddr ADDR meta l4proto udp dnat to udp dport map @owner; }
+		ip daddr %[2]s meta l4proto udp dnat to udp dport map @owner; }
 	chain learn { type filter hook postrouting priority 90; policy accept;
-		oifname "wan" meta l4proto udp update @owner { udp sport ^ MASK timeout LIFE : ip saddr . udp sport }; }
+%[3]s	}
 	chain post { type nat hook postrouting priority srcnat; policy accept;
-		ct status dnat oifname "lan" ip saddr INSIDE meta l4proto udp snat to ADDR:udp sport ^ MASK;
-		oifname "wan" meta l4proto udp snat to ADDR:udp sport ^ MASK;
-		oifname "wan" snat to ADDR; }
+%[4]s%[5]s		oifname "wan" snat to %[2]s; }
 }
-`)
+`, r.site.lifeText(), r.addr, learn.String(), hairpin.String(), out.String())
 }
 
 // filter is what passes. The router itself takes no UDP from outside: a flow
@@ -127,11 +139,11 @@ func (r *rules) filter() string {
 		input = `iifname "wan" meta l4proto udp drop;`
 	}
 	return fmt.Sprintf(`table inet filter {
-	set peer { type ipv4_addr . inet_service . ipv4_addr; flags dynamic,timeout; timeout %ds; size 65536; }
+	set peer { type ipv4_addr . inet_service . ipv4_addr; flags dynamic,timeout; timeout %s; size 65536; }
 	chain input { type filter hook input priority filter; policy accept; %s }
 	chain forward { type filter hook forward priority filter; policy accept;
 		%s
 	}
 }
-`, int(r.site.life().Seconds()), input, strings.Join(forward, "\n\t\t"))
+`, r.site.lifeText(), input, strings.Join(forward, "\n\t\t"))
 }

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"runtime"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -191,6 +192,7 @@ func (d *direction) traffic() Traffic {
 // run waits for frames and for the time of the next one with the precision of
 // the kernel's timers, which Go's own waiting would round to milliseconds.
 func (d *direction) run() {
+	urgent()
 	poll := []unix.PollFd{{Fd: int32(d.from), Events: unix.POLLIN}, {Fd: int32(d.stop), Events: unix.POLLIN}}
 	for {
 		d.deliver()
@@ -209,6 +211,14 @@ func (d *direction) run() {
 			d.receive()
 		}
 	}
+}
+
+// urgent makes the thread of the goroutine run before others, where that is
+// allowed, so that a busy machine does not stretch the delays. The thread ends
+// with the goroutine.
+func urgent() {
+	runtime.LockOSThread()
+	_ = unix.SchedSetAttr(0, &unix.SchedAttr{Size: unix.SizeofSchedAttr, Policy: unix.SCHED_FIFO, Priority: 1}, 0)
 }
 
 // batch is how many frames are taken before those that are due are sent.
