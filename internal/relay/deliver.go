@@ -14,7 +14,7 @@ func (s *Server) Deliver(b []byte, src netip.AddrPort) {
 	if !src.IsValid() || src.Port() == 0 || len(b) < channelHeader {
 		return
 	}
-	if b[0]&0xC0 != 0 {
+	if b[0] > 3 {
 		s.udp.channelData(b, src)
 		return
 	}

@@ -21,6 +21,8 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 var (
 	client = fingerprint(1)
 	device = fingerprint(2)
+
+	c0 signal.Grant // nobody's
 )
 
 func fingerprint(i int) latchkey.Fingerprint {
@@ -121,6 +123,8 @@ type peer struct {
 	grant signal.Grant
 	nonce stun.Nonce
 	realm string
+
+	forged bool // the nonce is not to be replaced
 }
 
 func (n *testNet) peer(src string, g signal.Grant) *peer {
@@ -188,7 +192,8 @@ func (p *peer) do(method stun.Method, attrs ...stun.Setter) (int, *stun.Message)
 		if code.GetFrom(answer) != nil {
 			return 0, answer
 		}
-		if challenge := code.Code == stun.CodeUnauthorized && p.nonce == nil; !challenge {
+		stale := code.Code == stun.CodeStaleNonce && !p.forged
+		if challenge := code.Code == stun.CodeUnauthorized && p.nonce == nil; !challenge && !stale {
 			return int(code.Code), answer
 		}
 		if err := p.nonce.GetFrom(answer); err != nil {
@@ -212,6 +217,11 @@ func (p *peer) answer(id [stun.TransactionIDSize]byte) *stun.Message {
 
 // next returns what comes next, nil if nothing comes.
 func (p *peer) next(wait time.Duration) []byte {
+	select {
+	case b := <-p.inbox:
+		return b
+	default:
+	}
 	select {
 	case b := <-p.inbox:
 		return b

@@ -102,25 +102,37 @@ func (k *socket) ReadFrom(b []byte) (int, net.Addr, error) {
 func (k *socket) WriteTo(b []byte, to net.Addr) (int, error) {
 	dst := to.(*net.UDPAddr).AddrPort()
 	n := len(b)
-	if n >= stunHeader && b[0]&0xC0 == 0 && binary.BigEndian.Uint16(b)&responseBit != 0 {
-		if !k.s.affords(k, dst, k.current.size, n) {
+	if n >= stunHeader && b[0] <= 3 && binary.BigEndian.Uint16(b)&responseBit != 0 {
+		b = tidy(b)
+		if !k.s.affords(k, dst, k.current.size, len(b)) {
 			return n, nil
 		}
-		b = forbidden(b)
 	}
 	return n, k.send(b, dst)
 }
 
-// forbidden returns the answer to a ChannelBind for a peer that is not
-// permitted with the code 403 (RFC 8656 section 12.2), where the library says
-// 401. Only a challenge is 401, and that has a nonce beside its error code.
-func forbidden(b []byte) []byte {
-	if len(b) != stunHeader+8 || binary.BigEndian.Uint16(b) != typeChannelError || b[26] != 4 || b[27] != 1 {
+// tidy returns an error answer without a reason in words, and one to a
+// ChannelBind for a peer that is not permitted with the code 403 (RFC 8656
+// section 12.2), where the library says 401: only a challenge is 401, and that
+// has a nonce beside its error code. Answers that are changed are not signed.
+func tidy(b []byte) []byte {
+	kind := binary.BigEndian.Uint16(b)
+	if kind&errorBits != errorBits || len(b) < stunHeader+8 || binary.BigEndian.Uint16(b[20:]) != attributeError {
 		return b
 	}
-	b = append([]byte(nil), b...)
-	b[27] = 3
-	return b
+	rest := stunHeader + 4 + (int(binary.BigEndian.Uint16(b[22:]))+3)&^3
+	denied := kind == typeChannelError && len(b) == stunHeader+8 && b[26] == 4 && b[27] == 1
+	if !denied && rest == stunHeader+8 || rest > len(b) {
+		return b
+	}
+	t := append([]byte(nil), b[:stunHeader+8]...)
+	t = append(t, b[rest:]...)
+	binary.BigEndian.PutUint16(t[2:], uint16(len(t)-stunHeader))
+	binary.BigEndian.PutUint16(t[22:], 4)
+	if denied {
+		t[27] = 3
+	}
+	return t
 }
 
 // Close ends the library's read loop, which then closes its allocations.

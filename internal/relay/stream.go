@@ -106,9 +106,9 @@ func (t *stream) read() error {
 		}
 		n := int(binary.BigEndian.Uint16(head[2:]))
 		switch {
-		case head[0]&0xC0 == 0:
+		case head[0] <= 3:
 			n += stunHeader
-		case head[0]&0xF0 == 0x40:
+		case head[0]&0xF0 == 0x40 && t.k.allocation(t.src) != nil:
 			n = channelHeader + (n+3)&^3 // padded on a stream: RFC 8656 section 12.5
 		default:
 			return errNotTURN
@@ -133,7 +133,7 @@ func (t *stream) read() error {
 // take handles one message or frame. It may wait for the library, as reading a
 // connection may.
 func (t *stream) take(b []byte) error {
-	if b[0]&0xC0 != 0 {
+	if b[0] > 3 {
 		t.k.channelData(b, t.src)
 		return nil
 	}

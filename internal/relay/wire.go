@@ -25,7 +25,9 @@ const (
 	typeBindingSuccess = 0x0101
 	typeChannelError   = 0x0119
 	responseBit        = 0x0100
+	errorBits          = 0x0110
 
+	attributeError       = 0x0009
 	attributePeer        = 0x0012
 	attributeMapped      = 0x0020
 	attributeFingerprint = 0x8028
