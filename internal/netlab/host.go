@@ -20,6 +20,7 @@ const interfaceIndex = 1
 // A Host is attached to a Network. It is a packet.Conn.
 type Host struct {
 	network  *Network
+	nat      *NAT // nil: none
 	addr     netip.AddrPort
 	hopLimit int
 	queue    chan Datagram
@@ -62,7 +63,10 @@ func (h *Host) Send(b []byte, to netip.AddrPort, from netip.Addr) error {
 	if from.IsValid() && from != h.addr.Addr() {
 		return errors.New("netlab: not an address of this host")
 	}
-	h.network.send(Datagram{From: h.addr, To: to, HopLimit: h.hopLimit, Payload: slices.Clone(b)})
+	d := Datagram{From: h.addr, To: to, HopLimit: h.hopLimit, Payload: slices.Clone(b)}
+	if h.nat == nil || h.network.inside(h.nat, to) || h.nat.out(h, &d) {
+		h.network.send(d)
+	}
 	return nil
 }
 

@@ -34,16 +34,17 @@ type Impairment struct {
 
 // A Network connects hosts.
 type Network struct {
-	mu     sync.Mutex
-	hosts  map[netip.AddrPort]*Host
-	impair Impairment
-	random *rand.Rand
-	filter func(*Datagram) bool
+	mu       sync.Mutex
+	hosts    map[netip.AddrPort]*Host
+	natPorts map[netip.AddrPort]*natPort
+	impair   Impairment
+	random   *rand.Rand
+	filter   func(*Datagram) bool
 }
 
 // NewNetwork returns a network without hosts that does no harm.
 func NewNetwork() *Network {
-	n := &Network{hosts: make(map[netip.AddrPort]*Host)}
+	n := &Network{hosts: make(map[netip.AddrPort]*Host), natPorts: make(map[netip.AddrPort]*natPort)}
 	n.Impair(Impairment{})
 	return n
 }
@@ -67,6 +68,10 @@ func (n *Network) Filter(f func(*Datagram) bool) {
 // Attach adds a host. It panics if the address is taken or not complete,
 // because then the test is wrong.
 func (n *Network) Attach(addr netip.AddrPort, cfg packet.Config) *Host {
+	return n.attach(addr, cfg, nil)
+}
+
+func (n *Network) attach(addr netip.AddrPort, cfg packet.Config, behind *NAT) *Host {
 	if !addr.Addr().IsValid() || addr.Addr().Is4In6() || addr.Port() == 0 {
 		panic(fmt.Sprintf("netlab: cannot attach a host as %v", addr))
 	}
@@ -75,6 +80,7 @@ func (n *Network) Attach(addr netip.AddrPort, cfg packet.Config) *Host {
 	}
 	h := &Host{
 		network:  n,
+		nat:      behind,
 		addr:     addr,
 		hopLimit: cfg.HopLimit,
 		queue:    make(chan Datagram, queueLength),
@@ -135,10 +141,18 @@ func (n *Network) send(d Datagram) {
 
 func (n *Network) deliver(d Datagram) {
 	n.mu.Lock()
-	h := n.hosts[d.To]
+	h, from, port := n.hosts[d.To], n.hosts[d.From], n.natPorts[d.To]
 	n.mu.Unlock()
-	if h == nil {
+	switch {
+	case port != nil:
+		if !port.in(&d) {
+			return
+		}
+		h = port.host
+	case h == nil:
 		return
+	case h.nat != nil && (from == nil || from.nat != h.nat):
+		return // an inside address means nothing outside
 	}
 	select {
 	case h.queue <- d:
