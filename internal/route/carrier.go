@@ -13,7 +13,6 @@ import (
 // concurrent use.
 type Carrier struct {
 	mu     sync.Mutex
-	now    time.Time // of the last Tick
 	choice choice
 }
 
@@ -21,7 +20,7 @@ type Carrier struct {
 const maxPaths = 8
 
 // NewCarrier returns a Carrier without paths.
-func NewCarrier() *Carrier { return &Carrier{now: time.Now()} }
+func NewCarrier() *Carrier { return new(Carrier) }
 
 // Add adds a path that is up: what Config.Up was given, or a LocalPath. If it
 // is better than what is used now, it is used at once. A path that it has
@@ -30,7 +29,7 @@ func (c *Carrier) Add(p *Path) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if len(c.choice.members) < maxPaths {
-		c.choice.add(p, c.now)
+		c.choice.add(p, time.Now())
 	}
 }
 
@@ -38,7 +37,7 @@ func (c *Carrier) Add(p *Path) {
 func (c *Carrier) Remove(p *Path) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.choice.remove(p, c.now)
+	c.choice.remove(p, time.Now())
 }
 
 // Send sends one datagram, on several paths while it is in doubt. It returns an
@@ -46,7 +45,7 @@ func (c *Carrier) Remove(p *Path) {
 func (c *Carrier) Send(b []byte) error {
 	var room [maxPaths]*Path
 	c.mu.Lock()
-	paths := c.choice.send(room[:0], c.now)
+	paths := c.choice.send(room[:0], time.Now())
 	c.mu.Unlock()
 	if len(paths) == 0 {
 		return fmt.Errorf("route: no path is up: %w", net.ErrClosed)
@@ -71,7 +70,7 @@ func (c *Carrier) Send(b []byte) error {
 func (c *Carrier) Heard(p *Path) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.choice.heard(p, c.now)
+	c.choice.heard(p, time.Now())
 }
 
 // Current returns the path that is used now, false if there is none.
@@ -90,13 +89,13 @@ func (c *Carrier) Current() (kind Kind, remote netip.AddrPort, ok bool) {
 func (c *Carrier) Suspect() bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	return c.choice.current != nil && c.choice.current.suspect(c.now)
+	return c.choice.current != nil && c.choice.current.suspect(time.Now())
 }
 
-// Tick tells the time. The owner calls it about every 100 ms.
+// Tick gives up paths that were tried again in vain. The owner calls it every
+// second or more often.
 func (c *Carrier) Tick(now time.Time) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.now = now
 	c.choice.tick(now)
 }

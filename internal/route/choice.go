@@ -68,7 +68,7 @@ func (c *choice) add(p *Path, now time.Time) {
 		i = len(c.members)
 	}
 	c.members = slices.Insert(c.members, i, m)
-	if c.current == nil || m.rank >= c.current.rank || c.current.suspect(now) {
+	if c.current == nil || m.rank >= c.current.rank {
 		c.move(m, now)
 	}
 }

@@ -112,17 +112,19 @@ func (h *Hub) deliverRequest(b []byte, m packet.Meta) bool {
 
 func (h *Hub) deliverAnswer(b []byte, m packet.Meta) bool {
 	id := transactionOf(b)
-	h.mu.Lock()
+	h.mu.RLock()
 	q := h.pending[id]
+	h.mu.RUnlock()
 	if q == nil || q.to != m.Src {
-		h.mu.Unlock()
 		return false
 	}
-	delete(h.pending, id)
-	h.mu.Unlock()
+	h.forget(id)
 	if q.conn == nil {
 		if a, err := mappedAddress(b); err == nil && typeOf(b) == bindingSuccess {
-			q.done <- a // has room for the one answer
+			select {
+			case q.done <- a:
+			default: // it was answered twice
+			}
 		}
 		return true
 	}

@@ -70,21 +70,24 @@ func (l *relayLeg) session(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	tap := &tap{PacketConn: conn, wrote: make(chan struct{}, 1)}
-	client, err := l.client(tap, server)
+	out := newOutlet(conn)
+	client, err := l.client(out, server)
 	if err != nil {
 		return errors.Join(err, conn.Close())
 	}
 	a := &allocation{leg: l, client: client}
 	var wait sync.WaitGroup
 	wait.Go(func() { cancel(a.read(conn)) })
+	if out.queue != nil {
+		wait.Go(func() { cancel(out.drain(ctx)) })
+	}
 	closed := make(chan struct{})
 	context.AfterFunc(ctx, func() { // ends every read, write and transaction
 		defer close(closed)
 		a.release()
 		conn.Close()
 	})
-	err = a.open(ctx, tap, &wait, cancel)
+	err = a.open(ctx, out, &wait, cancel)
 	if err == nil {
 		l.state(a.send)
 		<-ctx.Done()
@@ -112,22 +115,6 @@ func (l *relayLeg) client(conn net.PacketConn, server net.Addr) (*turn.Client, e
 	})
 }
 
-// A tap tells when something is written.
-type tap struct {
-	net.PacketConn
-	wrote chan struct{}
-}
-
-// WriteTo implements net.PacketConn.
-func (t *tap) WriteTo(b []byte, to net.Addr) (int, error) {
-	n, err := t.PacketConn.WriteTo(b, to)
-	select {
-	case t.wrote <- struct{}{}:
-	default:
-	}
-	return n, err
-}
-
 // An allocation is what one connection to the relay has got.
 type allocation struct {
 	leg    *relayLeg
@@ -148,7 +135,7 @@ type relayed struct {
 // open allocates, and asks for permission to exchange datagrams with the peer.
 // It does not wait for the answer to that: the server takes what follows the
 // request in the same order.
-func (a *allocation) open(ctx context.Context, t *tap, wait *sync.WaitGroup, fail func(error)) error {
+func (a *allocation) open(ctx context.Context, out *outlet, wait *sync.WaitGroup, fail func(error)) error {
 	conn, err := a.client.AllocateWithContext(ctx)
 	if err != nil {
 		return fmt.Errorf("route: allocation: %w", err)
@@ -166,7 +153,7 @@ func (a *allocation) open(ctx context.Context, t *tap, wait *sync.WaitGroup, fai
 		return fmt.Errorf("route: the relay gave %v instead of %v", self, a.leg.grant.Self)
 	}
 	select {
-	case <-t.wrote: // what the allocation wrote
+	case <-out.wrote: // what the allocation wrote
 	default:
 	}
 	wait.Go(func() {
@@ -178,7 +165,7 @@ func (a *allocation) open(ctx context.Context, t *tap, wait *sync.WaitGroup, fai
 		a.ready.Store(true)
 	})
 	select {
-	case <-t.wrote:
+	case <-out.wrote:
 		return nil
 	case <-ctx.Done():
 		return context.Cause(ctx)
