@@ -38,7 +38,7 @@ type Path struct {
 // renew dials a session and makes it the current one. The address that worked
 // is remembered as the first to try.
 func (c *Conn) renew(ctx context.Context) (*link, error) {
-	l, added, err := c.client.reach(ctx, c.device.Alias, c.device.Key, c.device.Addrs)
+	l, added, err := c.client.reach(ctx, c.device.label(), c.device.Key, c.device.Addrs)
 	if err != nil {
 		return nil, err
 	}

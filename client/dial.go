@@ -22,7 +22,7 @@ const (
 
 // A DialError says for each address why the device was not reached there.
 type DialError struct {
-	Device string
+	Device string // alias, or id, or the addresses tried
 	Tries  []Try
 }
 
@@ -32,8 +32,13 @@ type Try struct {
 	Err  error
 }
 
-// Error lists every try.
+// Error lists every try, or gives the word of the device itself.
 func (e *DialError) Error() string {
+	for _, t := range e.Tries {
+		if refused := (*refusedError)(nil); errors.As(t.Err, &refused) {
+			return e.Device + ": the device is not open for pairing and does not know this key"
+		}
+	}
 	if len(e.Tries) == 0 {
 		return fmt.Sprintf("cannot reach %s: no address of it is known, and it was not found on this network", e.Device)
 	}

@@ -183,6 +183,14 @@ func CheckAlias(alias string) error {
 
 var errAlias = errors.New("client: an alias is 1 to 63 of a-z, 0-9, '.', '_' and '-', and begins with a letter or digit")
 
+// label names the device to people: by its alias, or while it has none by its id.
+func (d Device) label() string {
+	if d.Alias != "" {
+		return d.Alias
+	}
+	return d.ID.String()
+}
+
 func (d Device) clone() Device {
 	d.Addrs = slices.Clone(d.Addrs)
 	d.Basestations = slices.Clone(d.Basestations)

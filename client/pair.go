@@ -124,6 +124,10 @@ func (c *Client) meet(ctx context.Context, u *latchkey.PairingURL, accept func(l
 			key = p.Key
 			return nil
 		})
+		if errors.Is(err, latchkey.ErrHandshakeRefused) && !key.IsZero() {
+			failed.Tries = append(failed.Tries, Try{addr, &refusedError{err}})
+			return key, failed
+		}
 		if err != nil {
 			failed.Tries = append(failed.Tries, Try{addr, err})
 			continue

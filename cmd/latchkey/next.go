@@ -16,7 +16,7 @@ var steps = []struct {
 }{
 	{client.ErrPairingUnknown, "repeat the command: a pairing that holds is a success"},
 	{latchkey.ErrKeyFileMode, "make the file private; if others may have read it, take a new key"},
-	{latchkey.ErrHandshakeRefused, "latchkey pair URL, with the URL that the device's owner shows; or ask the owner to add the key of \"latchkey fingerprint\""},
+	{latchkey.ErrHandshakeRefused, "give the device's owner the output of \"latchkey fingerprint\", to add with latchkeyd user add NAME --key FINGERPRINT, and repeat the command"},
 	{latchkey.ErrUnpaired, "latchkey pair URL, with the URL that the device's owner shows"},
 	{latchkey.ErrPairingClosed, "on the device: latchkeyd pairing open MODE, or latchkeyd user add NAME --key FINGERPRINT"},
 	{latchkey.ErrNotLocal, "join the device's own network and repeat the command, or ask its owner to add the key of \"latchkey fingerprint\""},

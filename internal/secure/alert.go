@@ -52,6 +52,7 @@ func (h *Handshake) explain(ctx context.Context, l *link, err error) error {
 		return fmt.Errorf("secure: peer is refused: %w", refusal)
 	}
 	if description, ok := peerAlert(err); ok {
+		h.cfg.Log.Debug("peer ended the handshake", "code", description)
 		return alertError(description)
 	}
 	if cause := context.Cause(ctx); cause != nil {
@@ -67,13 +68,13 @@ func alertError(description byte) error {
 	switch description {
 	case alertNoCertificate, alertBadCertificate, alertUnsupported, alertRevoked, alertExpired,
 		alertCertificateUnknown, alertUnknownCA, alertAccessDenied:
-		return fmt.Errorf("secure: peer sent alert %d: %w", description, latchkey.ErrHandshakeRefused)
+		return fmt.Errorf("secure: %w", latchkey.ErrHandshakeRefused)
 	case alertNoApplicationProtocol:
-		return fmt.Errorf("secure: peer sent alert %d: %w", description, ErrNoProtocol)
+		return fmt.Errorf("secure: handshake: %w", ErrNoProtocol)
 	case alertProtocolVersion:
-		return fmt.Errorf("secure: peer does not speak DTLS 1.2 (alert %d)", description)
+		return errors.New("secure: peer does not speak DTLS 1.2")
 	case alertInsufficientSecurity:
-		return fmt.Errorf("secure: peer shares no cipher suite, curve or extended master secret with us (alert %d)", description)
+		return errors.New("secure: peer shares no cipher suite, curve or extended master secret with us")
 	case alertUserCanceled:
 		return errRestart
 	}
