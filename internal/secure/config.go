@@ -1,6 +1,7 @@
 package secure
 
 import (
+	"crypto/sha256"
 	"errors"
 	"log/slog"
 	"time"
@@ -60,6 +61,9 @@ type Peer struct {
 	// HopLimit255 reports that every datagram of the handshake came with hop
 	// limit 255, through one interface, to one address of ours (RFC 5082).
 	HopLimit255 bool
+	// Certificate is the SHA-256 of the certificate (DER) that carried the key.
+	// Any holder of the key can make others; it matters to what names one.
+	Certificate [sha256.Size]byte
 }
 
 func (c Config) withDefaults(client bool) Config {

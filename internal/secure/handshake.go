@@ -2,6 +2,7 @@ package secure
 
 import (
 	"context"
+	"crypto/sha256"
 	"crypto/tls"
 	"errors"
 	"fmt"
@@ -127,7 +128,9 @@ func (h *Handshake) peer(state *dtls.State, l *link) (Peer, error) {
 	if h.client && !slices.Contains(h.cfg.ALPN, state.NegotiatedProtocol) {
 		return Peer{}, fmt.Errorf("peer chose %q: %w", state.NegotiatedProtocol, ErrNoProtocol)
 	}
-	return l.peer(Peer{Key: key, ALPN: state.NegotiatedProtocol}), nil
+	return l.peer(Peer{
+		Key: key, ALPN: state.NegotiatedProtocol, Certificate: sha256.Sum256(state.PeerCertificates[0]),
+	}), nil
 }
 
 // verify is called by the library when the peer has proved its key.

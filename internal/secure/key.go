@@ -1,12 +1,27 @@
 package secure
 
 import (
+	"crypto/tls"
 	"crypto/x509"
 	"errors"
 	"fmt"
 
 	"github.com/latchkey-dev/latchkey"
 )
+
+// PeerKey returns the key that a TLS peer proved, by the rules that hold for DTLS:
+// exactly one certificate, with an ECDSA key on P-256. The handshake must be
+// over.
+func PeerKey(state tls.ConnectionState) (latchkey.Fingerprint, error) {
+	if !state.HandshakeComplete {
+		return latchkey.Fingerprint{}, errors.New("the handshake is not over")
+	}
+	certificates := make([][]byte, len(state.PeerCertificates))
+	for i, c := range state.PeerCertificates {
+		certificates[i] = c.Raw
+	}
+	return peerKey(certificates)
+}
 
 // peerKey applies the key policy to what a peer sent in its Certificate
 // message: exactly one certificate, with an ECDSA key on P-256. The rest of

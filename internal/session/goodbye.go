@@ -22,10 +22,13 @@ func goodbye(cause error) []byte {
 	code := latchkey.CodeOf(cause)
 	switch code {
 	case latchkey.CodeRevoked, latchkey.CodeShutdown, latchkey.CodeUnpaired, latchkey.CodeTooMany:
-		return append([]byte(lastWord), byte(code))
+		return Goodbye(code)
 	}
 	return nil
 }
+
+// Goodbye is the datagram that tells a peer why its session ends.
+func Goodbye(code latchkey.Code) []byte { return append([]byte(lastWord), byte(code)) }
 
 // reason reads what goodbye wrote; 0 for any other datagram.
 func reason(b []byte) latchkey.Code {
