@@ -33,6 +33,12 @@ func ParseForward(s string) (Forward, error) {
 	if local == "-" || strings.HasPrefix(local, "unix:/") {
 		return f, nil
 	}
+	if strings.HasPrefix(local, "/") {
+		return f, fmt.Errorf("client: local address of %q: a socket is unix:%s", s, local)
+	}
+	if isPort(service) && ok && !isPort(local) && !strings.Contains(local, ":") {
+		return f, fmt.Errorf("client: %q is not SERVICE[:LOCAL]: SERVICE comes first, as in %s:%s", s, local, service)
+	}
 	host, port := "127.0.0.1", local
 	if !ok {
 		port = "0"
@@ -43,11 +49,16 @@ func ParseForward(s string) (Forward, error) {
 			return f, fmt.Errorf("client: local address of %q: %w", s, err)
 		}
 	}
-	if _, err := strconv.ParseUint(port, 10, 16); err != nil {
+	if !isPort(port) {
 		return f, fmt.Errorf("client: local address of %q: a port is a number from 0 to 65535", s)
 	}
 	f.Local = net.JoinHostPort(host, port)
 	return f, nil
+}
+
+func isPort(s string) bool {
+	_, err := strconv.ParseUint(s, 10, 16)
+	return err == nil
 }
 
 // A ForwardEvent is something that a person who runs a tunnel wants to know.

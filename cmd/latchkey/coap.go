@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -9,6 +10,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/latchkey-dev/latchkey"
 	"github.com/latchkey-dev/latchkey/client"
 	"github.com/latchkey-dev/latchkey/internal/cli"
 )
@@ -56,7 +58,7 @@ func (p *program) coapRequest(name string, method client.Method, body bool) *cob
 			return p.dial(c, args[0], func(conn *client.Conn) error {
 				answer, err := conn.Do(c.Context(), r)
 				if err != nil {
-					return err
+					return p.noResource(err)
 				}
 				return p.printAnswer(answer)
 			})
@@ -68,6 +70,14 @@ func (p *program) coapRequest(name string, method client.Method, body bool) *cob
 		c.Flags().StringVar(&f.format, "format", "text", "`FORMAT` of the body: a name such as json, or a number")
 	}
 	return p.JSONFlag(c)
+}
+
+// noResource says where to find out which paths there are.
+func (p *program) noResource(err error) error {
+	if errors.Is(err, latchkey.ErrNotFound) {
+		return cli.WithNext(err, "latchkey coap get "+p.alias+" /.well-known/core")
+	}
+	return err
 }
 
 func (p *program) request(c *cobra.Command, method client.Method, path string, f coapFlags) (*client.Request, error) {
@@ -130,7 +140,7 @@ func (p *program) observe(ctx context.Context, conn *client.Conn, path string) e
 			return nil // interrupted, as intended
 		}
 		if err != nil {
-			return err
+			return p.noResource(err)
 		}
 		if err := p.printState(answer); err != nil {
 			return err

@@ -23,6 +23,5 @@ func run() int {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	context.AfterFunc(ctx, stop) // a second signal ends the process at once
 	app := cli.NewApp("latchkey", slog.LevelWarn)
-	app.Next = next
 	return app.Run(ctx, root(app), os.Args[1:])
 }

@@ -2,6 +2,7 @@ package main
 
 import (
 	"errors"
+	"strings"
 	"syscall"
 
 	"github.com/latchkey-dev/latchkey"
@@ -9,7 +10,7 @@ import (
 )
 
 // steps says what a person does about an error. The first that matches holds,
-// so special ones stand before general ones.
+// so special ones stand before general ones. ALIAS becomes that of the command.
 var steps = []struct {
 	err  error
 	step string
@@ -34,14 +35,17 @@ var steps = []struct {
 }
 
 // next is the step after an error that names none itself.
-func next(err error) string {
+func (p *program) next(err error) string {
 	var changed *latchkey.IdentityError
 	if errors.As(err, &changed) && len(changed.Want) > 0 {
 		return "latchkey trust " + changed.Device + " " + changed.Got.String() + ", but only if the device was replaced on purpose"
 	}
 	for _, s := range steps {
 		if errors.Is(err, s.err) {
-			return s.step
+			if p.alias == "" {
+				return s.step
+			}
+			return strings.ReplaceAll(s.step, "ALIAS", p.alias)
 		}
 	}
 	var dial *client.DialError

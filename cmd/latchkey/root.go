@@ -14,12 +14,14 @@ import (
 // A program is the tree of commands and the flags that they share.
 type program struct {
 	*cli.App
-	dir  string
-	line *bufio.Reader // of stdin, for questions
+	dir   string
+	alias string        // that the command is about; "" while there is none
+	line  *bufio.Reader // of stdin, for questions
 }
 
 func root(app *cli.App) *cobra.Command {
 	p := &program{App: app, line: bufio.NewReader(app.In)}
+	app.Next = p.next
 	c := &cobra.Command{
 		Use:   "latchkey",
 		Short: "Reach devices by their keys, end to end encrypted",
@@ -50,6 +52,7 @@ func (p *program) client() (*client.Client, error) {
 
 // dial connects to a known device and runs f with the connection.
 func (p *program) dial(c *cobra.Command, alias string, f func(*client.Conn) error) error {
+	p.alias = alias
 	cl, err := p.client()
 	if err != nil {
 		return err

@@ -47,6 +47,7 @@ func (p *program) forward(ctx context.Context, alias string, list []client.Forwa
 	if stdio && len(list) > 1 {
 		return cli.Usage("with LOCAL - there is one service, since there is one stdin")
 	}
+	p.alias = alias
 	cl, err := p.client()
 	if err != nil {
 		return err

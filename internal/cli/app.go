@@ -109,7 +109,8 @@ func ParseLevel(s string) (slog.Level, error) {
 }
 
 // prepare walks the tree: it notes when a command's own code begins, since
-// errors before that are usage errors, and gives pure groups a body.
+// errors before that are usage errors, names the arguments that are missing, and
+// gives pure groups a body.
 func (a *App) prepare(c *cobra.Command) {
 	c.DisableFlagsInUseLine = true
 	if run := c.RunE; run != nil {
@@ -117,6 +118,7 @@ func (a *App) prepare(c *cobra.Command) {
 			a.ran = true
 			return run(c, args)
 		}
+		c.Args = named(c.Args)
 	} else if c.Run == nil && c.HasSubCommands() {
 		c.Args = cobra.ArbitraryArgs
 		c.SuggestionsMinimumDistance = 2
@@ -124,6 +126,29 @@ func (a *App) prepare(c *cobra.Command) {
 	}
 	for _, sub := range c.Commands() {
 		a.prepare(sub)
+	}
+}
+
+// named makes check name the argument that is missing or too many. The names are
+// those of the line of usage.
+func named(check cobra.PositionalArgs) cobra.PositionalArgs {
+	if check == nil {
+		return nil
+	}
+	return func(c *cobra.Command, args []string) error {
+		err := check(c, args)
+		if err == nil {
+			return nil
+		}
+		names := strings.Fields(c.Use)[1:]
+		switch {
+		case len(args) > len(names):
+			return fmt.Errorf("%q is one argument too many", args[len(names)])
+		case len(args) == len(names):
+			return err
+		}
+		name, _, _ := strings.Cut(strings.TrimSuffix(names[len(args)], "..."), "[")
+		return errors.New(name + " is missing")
 	}
 }
 

@@ -26,6 +26,7 @@ func program(a *App) *cobra.Command {
 	level := &cobra.Command{Use: "level", RunE: func(*cobra.Command, []string) error {
 		return a.PrintLine(a.Level.Level(), a.Level.Level().String())
 	}}
+	move := &cobra.Command{Use: "move FROM TO[:PORT]...", Args: cobra.MinimumNArgs(2), RunE: func(*cobra.Command, []string) error { return nil }}
 	group := &cobra.Command{Use: "user", Short: "group"}
 	group.AddCommand(&cobra.Command{Use: "list", RunE: func(*cobra.Command, []string) error {
 		t := Table{Heading: []string{"name", "role"}}
@@ -34,7 +35,7 @@ func program(a *App) *cobra.Command {
 		return a.Print([]string{"alice", "bo"}, t)
 	}})
 	a.JSONFlag(group.Commands()[0])
-	root.AddCommand(fail, hint, wrong, a.JSONFlag(level), group, ManCommand())
+	root.AddCommand(fail, move, hint, wrong, a.JSONFlag(level), group, ManCommand())
 	return root
 }
 
@@ -48,7 +49,8 @@ func TestRun(t *testing.T) {
 		{"fail", ExitFailed, "", "prog: open door: not allowed\nnext: ask\n"},
 		{"hint", ExitFailed, "", "prog: outer: shut\nnext: knock\n"},
 		{"wrong", ExitUsage, "", "prog: a does not go with b\nnext: prog wrong --help\n"},
-		{"fail extra", ExitUsage, "", "prog: unknown command \"extra\" for \"prog fail\"\nnext: prog fail --help\n"},
+		{"fail extra", ExitUsage, "", "prog: \"extra\" is one argument too many\nnext: prog fail --help\n"},
+		{"move a", ExitUsage, "", "prog: TO is missing\nnext: prog move --help\n"},
 		{"fail --nonsense", ExitUsage, "", "prog: unknown flag: --nonsense\nnext: prog fail --help\n"},
 		{"user", ExitUsage, "", "prog: a command is missing: list\nnext: prog user --help\n"},
 		{"user lisst", ExitUsage, "", "prog: unknown command \"user lisst\"\nnext: prog user list\n"},
