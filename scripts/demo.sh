@@ -89,6 +89,7 @@ grep -q 'path local' ping.out
 
 say "A guest may look, but not open tunnels"
 show latchkeyd user add gus --role guest --key "$(latchkey fingerprint --dir g)" --dir d
+echo '$ latchkey pair --dir g "$URL" --as home'
 latchkey pair --dir g "$url" --as home
 echo '$ latchkey tunnel --dir g home web:-'
 if latchkey tunnel --dir g home web:- </dev/null 2>guest.err; then

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"slices"
 	"strings"
 	"time"
@@ -35,12 +36,22 @@ themselves proves nothing: the key decides when one is dialled.`,
 			if err != nil {
 				return err
 			}
-			return p.Print(list, foundTable(list))
+			return p.printFound(list)
 		},
 	}
 	c.Flags().DurationVar(&length, "for", searchTime, "search for this `DURATION`")
 	return p.JSONFlag(c)
 }
+
+// printFound says on stderr when there is nothing to print.
+func (p *program) printFound(list []client.Found) error {
+	if len(list) == 0 {
+		p.Note("", errNobody)
+	}
+	return p.Print(list, foundTable(list))
+}
+
+var errNobody = errors.New("no device answers on this network")
 
 // search collects what answers, the newest word of each device.
 func search(ctx context.Context, cl *client.Client, length time.Duration) ([]client.Found, error) {

@@ -54,11 +54,11 @@ only recorded.`,
 }
 
 func pairedText(paired *client.Paired) string {
-	how := "paired with"
+	form := "paired with %s as user %s, role %s; key %s"
 	if paired.Already {
-		how = "already paired with"
+		form = "recorded %s: the device already knows this key as user %s, role %s; its own key is %s"
 	}
-	return fmt.Sprintf("%s %s as user %s, role %s; key %s", how, paired.Alias, paired.User, paired.Role, paired.Key)
+	return fmt.Sprintf(form, paired.Alias, paired.User, paired.Role, paired.Key)
 }
 
 // explainPair says what to do when keys or aliases do not fit together.
@@ -109,7 +109,7 @@ func (p *program) pairingURL(c *cobra.Command, cl *client.Client, args []string)
 // that the one that it proves is shown and asked about.
 func (p *program) choose(list []client.Found) (*latchkey.PairingURL, error) {
 	if len(list) == 0 {
-		return nil, cli.WithNext(errors.New("no device answers on this network"), "latchkey pair URL, or latchkey pair HOST:PORT")
+		return nil, cli.WithNext(errNobody, "latchkey pair URL, or latchkey pair HOST:PORT")
 	}
 	for i, f := range list {
 		fmt.Fprintf(p.Err, "%3d  %s  %s  %s\n", i+1, f.ID, clean(f.Name), strings.Join(addrs(f), " "))
