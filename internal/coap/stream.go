@@ -3,7 +3,6 @@ package coap
 import (
 	"bufio"
 	"errors"
-
 	"net"
 	"sync"
 	"sync/atomic"

@@ -23,12 +23,16 @@ var (
 // A KeyError reports a basestation with another key than the pinned one;
 // suspect an attack. It matches latchkey.ErrIdentityChanged.
 type KeyError struct {
-	Addr      string
-	Got, Want latchkey.Fingerprint
+	Addr string
+	Got  latchkey.Fingerprint // zero: a key of another kind than ours
+	Want latchkey.Fingerprint
 }
 
 // Error names both keys.
 func (e *KeyError) Error() string {
+	if e.Got.IsZero() {
+		return fmt.Sprintf("basestation %s answered with a key of another kind, but its known key is %s", e.Addr, e.Want)
+	}
 	return fmt.Sprintf("basestation %s answered with key %s, but its known key is %s", e.Addr, e.Got, e.Want)
 }
 

@@ -6,9 +6,11 @@ import (
 	"errors"
 	"io"
 	"log/slog"
+	"maps"
 	"net"
 	"net/netip"
 	"net/url"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -188,6 +190,20 @@ func (s *station) live() (udp, tls int) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return len(s.sessions), len(s.streams)
+}
+
+// seen returns the keys that were accepted.
+func (s *station) seen() []latchkey.Fingerprint {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return slices.Clone(s.keys)
+}
+
+// all returns the members of one of the station's sets.
+func all[T comparable](s *station, set map[T]bool) []T {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return slices.Collect(maps.Keys(set))
 }
 
 // A socket is the UDP socket of a peer.

@@ -75,17 +75,18 @@ func (d *dialer) tlsConfig(w way, protocol string) *tls.Config {
 		NextProtos:         []string{protocol},
 		InsecureSkipVerify: true, // of names and issuers; VerifyConnection compares the key
 		VerifyConnection: func(state tls.ConnectionState) error {
-			if len(state.PeerCertificates) == 0 {
-				return latchkey.ErrKeyType
+			// A key of another kind is another key: its zero fingerprint says so.
+			var key latchkey.Fingerprint
+			if len(state.PeerCertificates) > 0 {
+				key, _ = latchkey.FingerprintOf(state.PeerCertificates[0].PublicKey)
 			}
-			key, err := latchkey.FingerprintOf(state.PeerCertificates[0].PublicKey)
-			switch {
-			case err != nil:
+			if err := d.pinned(w.addr, key); err != nil {
 				return err
-			case state.NegotiatedProtocol != protocol:
+			}
+			if state.NegotiatedProtocol != protocol {
 				return fmt.Errorf("uplink: basestation does not speak %q: %w", protocol, latchkey.ErrProtocol)
 			}
-			return d.pinned(w.addr, key)
+			return nil
 		},
 	}
 	if host, _, err := net.SplitHostPort(w.addr); err == nil && net.ParseIP(host) == nil {

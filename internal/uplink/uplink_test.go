@@ -4,10 +4,16 @@ import (
 	"bufio"
 	"bytes"
 	"context"
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/tls"
+	"crypto/x509"
 	"encoding/base64"
 	"errors"
 	"fmt"
 	"io"
+	"math/big"
 	"net"
 	"net/http"
 	"net/netip"
@@ -16,9 +22,11 @@ import (
 	"sync"
 	"syscall"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/latchkey-dev/latchkey"
+	"github.com/latchkey-dev/latchkey/internal/coap"
 	"github.com/latchkey-dev/latchkey/internal/session"
 )
 
@@ -33,8 +41,8 @@ func TestOverUDP(t *testing.T) {
 	}
 	echo(t, u, "small")
 	echo(t, u, large)
-	if len(s.keys) != 1 || s.keys[0] != cfg.Identity.Fingerprint() {
-		t.Error("the basestation saw the keys", s.keys)
+	if keys := s.seen(); len(keys) != 1 || keys[0] != cfg.Identity.Fingerprint() {
+		t.Error("the basestation saw the keys", keys)
 	}
 	u.Close()
 	if err := cause(t, u); !errors.Is(err, net.ErrClosed) {
@@ -53,8 +61,8 @@ func TestOverTLSWhereUDPIsBlocked(t *testing.T) {
 	}
 	echo(t, u, "small")
 	echo(t, u, large)
-	if len(s.keys) != 1 || s.keys[0] != cfg.Identity.Fingerprint() {
-		t.Error("the basestation saw the keys", s.keys)
+	if keys := s.seen(); len(keys) != 1 || keys[0] != cfg.Identity.Fingerprint() {
+		t.Error("the basestation saw the keys", keys)
 	}
 	u.Close()
 	if err := cause(t, u); !errors.Is(err, net.ErrClosed) {
@@ -117,6 +125,7 @@ func TestOtherAddressFirst(t *testing.T) {
 		{"nobody answers", hole(t)},
 		{"no such name", "latchkey.invalid:5684"},
 		{"no address", "nonsense"},
+		{"a name of several addresses", "localhost:" + strings.TrimPrefix(s.addr, "127.0.0.1:")},
 		{"port 0", "127.0.0.1:0"},
 		{"the same again", s.addr},
 	} {
@@ -146,9 +155,45 @@ func TestWrongKey(t *testing.T) {
 			t.Errorf("transports %d: %v", transports, err)
 		}
 	}
-	if len(s.keys) != 0 {
+	if len(s.seen()) != 0 {
 		t.Error("our key was shown to the wrong basestation")
 	}
+}
+
+// Who breaks TLS open on the way has a key of its own, of any kind.
+func TestInterception(t *testing.T) {
+	key, err := ecdsa.GenerateKey(elliptic.P384(), rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	template := &x509.Certificate{SerialNumber: big.NewInt(1)}
+	der, err := x509.CreateCertificate(rand.Reader, template, template, key.Public(), key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	l, err := tls.Listen("tcp", "127.0.0.1:0", &tls.Config{
+		Certificates: []tls.Certificate{{Certificate: [][]byte{der}, PrivateKey: key}},
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		if c, err := l.Accept(); err == nil {
+			_ = c.(*tls.Conn).Handshake()
+			_ = c.Close()
+		}
+	}()
+	s := newStation(t)
+	cfg := config(t, s)
+	cfg.Transports, cfg.Addrs = TLS, []string{l.Addr().String()}
+	var wrong *KeyError
+	if _, err := Dial(t.Context(), cfg); !errors.As(err, &wrong) || !wrong.Got.IsZero() {
+		t.Error(err)
+	}
+	_ = l.Close()
+	<-done
 }
 
 // With a pretender first in the list, the right basestation is still found.
@@ -233,28 +278,28 @@ func TestGoodbye(t *testing.T) {
 		want       error
 	}{
 		{"udp, reason", UDP, func() {
-			for x := range s.sessions {
+			for _, x := range all(s, s.sessions) {
 				x.Close(latchkey.ErrRevoked)
 			}
 		}, latchkey.ErrRevoked},
 		{"udp, no reason", UDP, func() {
-			for x := range s.sessions {
+			for _, x := range all(s, s.sessions) {
 				x.Close(nil)
 			}
 		}, session.ErrEnded},
 		{"tls, reason", TLS, func() {
-			for x := range s.streams {
+			for _, x := range all(s, s.streams) {
 				_ = x.Send(end)
 				x.Close()
 			}
 		}, latchkey.ErrReplaced},
 		{"tls, no reason", TLS, func() {
-			for x := range s.streams {
+			for _, x := range all(s, s.streams) {
 				x.Close()
 			}
 		}, session.ErrEnded},
 		{"tls, connection cut", TLS, func() {
-			for c := range s.conns {
+			for _, c := range all(s, s.conns) {
 				_ = c.Close()
 			}
 		}, nil},
@@ -264,10 +309,7 @@ func TestGoodbye(t *testing.T) {
 			cfg.Transports = c.transports
 			u := dial(t, cfg)
 			echo(t, u, "hello")
-			s.mu.Lock()
-			end := c.end
-			s.mu.Unlock()
-			go end() // Close of a session waits for its peer
+			c.end()
 			err := cause(t, u)
 			if c.want != nil && !errors.Is(err, c.want) || errors.Is(err, net.ErrClosed) {
 				t.Errorf("cause %v, want %v", err, c.want)
@@ -403,6 +445,8 @@ func TestThroughProxy(t *testing.T) {
 	if _, err := Dial(t.Context(), cfg); !errors.Is(err, ErrProxy) {
 		t.Error(err)
 	}
+	open.mu.Lock()
+	defer open.mu.Unlock()
 	if last := open.asked[len(open.asked)-1]; last != "latchkey.invalid:5684" {
 		t.Error("the proxy was asked for", last)
 	}
@@ -502,4 +546,43 @@ func TestConfigIsChecked(t *testing.T) {
 			t.Error("accepted")
 		}
 	}
+}
+
+// A basestation that vanishes without a word is noticed on TLS too.
+func TestSilentStream(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		x, y := net.Pipe()
+		defer y.Close()
+		probes := make(chan struct{}, 100)
+		go func() {
+			_, _ = y.Write([]byte{0x00, 0xe1})
+			b := make([]byte, 100)
+			for {
+				n, err := y.Read(b)
+				if err != nil {
+					return
+				}
+				if n > 1 && b[1] == 0xe2 {
+					probes <- struct{}{}
+				}
+			}
+		}()
+		l := &streamLeg{}
+		l.stream = coap.NewStream(x, coap.Config{Handler: l.handle, Log: quiet})
+		ctx, cancel := context.WithCancel(t.Context())
+		var group sync.WaitGroup
+		group.Go(func() { l.watch(ctx) })
+		start := time.Now()
+		if err := l.serve(latchkey.Fingerprint{}); !errors.Is(err, session.ErrSilent) {
+			t.Error(err)
+		}
+		cancel()
+		group.Wait()
+		if took := time.Since(start); took < lostAfter || took > lostAfter+2*time.Second {
+			t.Error("noticed after", took)
+		}
+		if n := len(probes); n < 3 || n > 5 {
+			t.Errorf("%d probes", n)
+		}
+	})
 }
