@@ -92,7 +92,7 @@ func (l *leg) awaited(id latchkey.DeviceID) {
 func (s *station) wait(l *leg, in *introduction, offer signal.Offer) {
 	s.count.waiting.Add(1)
 	defer s.count.waiting.Add(-1)
-	ctx, cancel := context.WithTimeout(l.ctx, s.limits.WaitMax)
+	ctx, cancel := context.WithTimeout(l.ctx, s.limits().WaitMax)
 	defer cancel()
 	defer context.AfterFunc(in.ctx, cancel)() // the client has left
 	device, err := s.presence.Wait(ctx, in.device)

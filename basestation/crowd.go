@@ -9,7 +9,7 @@ import (
 // A crowd is the open TCP connections, bounded in all and for each prefix of
 // sources.
 type crowd struct {
-	most, perPrefix int
+	limits func() Limits
 
 	mu       sync.Mutex
 	closed   bool
@@ -17,16 +17,16 @@ type crowd struct {
 	prefixes map[netip.Prefix]int
 }
 
-func newCrowd(most, perPrefix int) *crowd {
-	return &crowd{most: most, perPrefix: perPrefix, conns: make(map[net.Conn]netip.Prefix), prefixes: make(map[netip.Prefix]int)}
+func newCrowd(limits func() Limits) *crowd {
+	return &crowd{limits: limits, conns: make(map[net.Conn]netip.Prefix), prefixes: make(map[netip.Prefix]int)}
 }
 
 // enter takes a connection in, if there is room.
 func (c *crowd) enter(conn net.Conn) bool {
-	prefix := prefixOf(sourceOf(conn).Addr())
+	prefix, limits := prefixOf(sourceOf(conn).Addr()), c.limits()
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if c.closed || len(c.conns) >= c.most || c.prefixes[prefix] >= c.perPrefix {
+	if c.closed || len(c.conns) >= limits.Streams || c.prefixes[prefix] >= limits.StreamsPerSource {
 		return false
 	}
 	c.conns[conn] = prefix

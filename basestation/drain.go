@@ -16,7 +16,7 @@ const (
 func (s *station) drain() {
 	s.draining.Store(true)
 	s.events.add(Event{Kind: EventDraining})
-	deadline := time.NewTimer(s.limits.Drain)
+	deadline := time.NewTimer(s.limits().Drain)
 	defer deadline.Stop()
 	ticker := time.NewTicker(drainTick)
 	defer ticker.Stop()

@@ -52,7 +52,7 @@ func (s *station) admit(ctx context.Context, m *signal.Connect, l *leg, now time
 	}
 	client := bearer.Client{Certificate: l.certificate}
 	client.Key, _ = key.(*ecdsa.PublicKey) // Offer.Verify takes no other
-	claims, err := s.bearer.Validate(ctx, m.JWT, client, now)
+	claims, err := s.bearer.Load().Validate(ctx, m.JWT, client, now)
 	switch {
 	case err != nil:
 		return err

@@ -71,7 +71,7 @@ func (in *introduction) close() {
 
 // introductions is the table of those that are under way.
 type introductions struct {
-	limits Limits
+	limits func() Limits
 
 	mu       sync.Mutex
 	byID     map[signal.SessionID]*introduction
@@ -79,7 +79,7 @@ type introductions struct {
 	byDevice map[latchkey.DeviceID]int
 }
 
-func newIntroductions(limits Limits) *introductions {
+func newIntroductions(limits func() Limits) *introductions {
 	return &introductions{
 		limits:   limits,
 		byID:     make(map[signal.SessionID]*introduction),
@@ -91,12 +91,13 @@ func newIntroductions(limits Limits) *introductions {
 // begin makes an introduction. latchkey.ErrConflict: there is one of that id;
 // latchkey.ErrTooMany: a limit.
 func (t *introductions) begin(session signal.SessionID, device latchkey.DeviceID, client latchkey.Fingerprint) (*introduction, error) {
+	limits := t.limits()
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	switch {
 	case t.byID[session] != nil:
 		return nil, fmt.Errorf("introduction %s: %w", session, latchkey.ErrConflict)
-	case len(t.byID) >= t.limits.Introductions, t.byClient[client] >= t.limits.PerClient, t.byDevice[device] >= t.limits.PerDevice:
+	case len(t.byID) >= limits.Introductions, t.byClient[client] >= limits.PerClient, t.byDevice[device] >= limits.PerDevice:
 		return nil, fmt.Errorf("introduction: %w", latchkey.ErrTooMany)
 	}
 	in := &introduction{session: session, device: device, client: client}

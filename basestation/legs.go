@@ -22,7 +22,7 @@ const (
 // legs is the connected peers. One goroutine, the one in run, looks after the
 // timers of all of them.
 type legs struct {
-	perSource int // strangers from one prefix
+	limits func() Limits
 
 	mu        sync.Mutex
 	slots     [slots]map[*leg]struct{} // all legs; ticked in turn
@@ -33,9 +33,9 @@ type legs struct {
 	strangers map[netip.Prefix]int          // not trusted
 }
 
-func newLegs(perSource int) *legs {
+func newLegs(limits func() Limits) *legs {
 	t := &legs{
-		perSource: perSource,
+		limits:    limits,
 		working:   make(map[*leg]int),
 		byKey:     make(map[latchkey.Fingerprint]*leg),
 		bySource:  make(map[netip.AddrPort]*leg),
@@ -53,7 +53,7 @@ func (t *legs) add(l *leg) bool {
 	defer t.mu.Unlock()
 	if !l.trusted.Load() {
 		prefix := prefixOf(l.source.Addr())
-		if t.strangers[prefix] >= t.perSource {
+		if t.strangers[prefix] >= t.limits().PerSource {
 			return false
 		}
 		t.strangers[prefix]++
@@ -194,7 +194,7 @@ func (t *legs) run(ctx context.Context, care func(*leg, time.Time)) {
 // no longer has.
 func (s *station) care(l *leg, now time.Time) {
 	switch id := l.attachedAs(); {
-	case now.Sub(l.heard()) > silences*s.limits.KeepAlive:
+	case now.Sub(l.heard()) > silences*s.limits().KeepAlive:
 		s.start(l.shut)
 	case id != (latchkey.DeviceID{}):
 		if d, ok := s.registry.ByKey(l.key); !ok || d.ID != id {

@@ -9,9 +9,9 @@ import (
 	"net/netip"
 	"path/filepath"
 	"sync"
-	"time"
 
 	"github.com/latchkey-dev/latchkey"
+	"github.com/latchkey-dev/latchkey/internal/bearer"
 	"github.com/latchkey-dev/latchkey/internal/registry"
 	"github.com/latchkey-dev/latchkey/internal/signal"
 )
@@ -58,6 +58,8 @@ type Server struct {
 	Ready  func(Info) // called once, when the basestation serves
 	Logger *slog.Logger
 
+	bearer bearer.Options // but for Log; tests fetch keys from this machine
+
 	mu  sync.Mutex // guards run
 	run *station   // nil while not serving
 }
@@ -67,52 +69,6 @@ type Info struct {
 	Fingerprint latchkey.Fingerprint `json:"fingerprint"`
 	Addrs       []netip.AddrPort     `json:"addrs"` // bound, for UDP and TCP; wildcards as they are
 	PublicAddrs []string             `json:"public_addrs"`
-}
-
-// Limits bounds what peers can make a basestation hold. A zero field is its
-// default.
-type Limits struct {
-	Sessions  int // peers connected at once, by UDP; default 20,000, at most 100,000
-	Streams   int // TCP connections at once; default 10,000
-	PerSource int // peers that are neither device nor let through the gate, from one IPv4 address or IPv6 /56; default 64
-
-	StreamsPerSource int // TCP connections from one IPv4 address or IPv6 /56; default 256
-	Handshakes       int // DTLS handshakes in progress; default 256
-	PerPrefix        int // of them from one IPv4 address or IPv6 /56; default 32
-
-	Introductions int           // at once; default 50,000
-	PerClient     int           // of them, by one client's key; default 32
-	PerDevice     int           // of them, with one device; default 512
-	WaitMax       time.Duration // for a device to attach; default 10 min
-
-	KeepAlive time.Duration // what devices are told; a peer silent for three times as long is gone; default 25 s
-	Drain     time.Duration // after ListenAndServe was told to stop, for relayed sessions to move; default 10 s
-
-	Relay RelayLimits
-}
-
-const maxSessions = 100_000
-
-func (l Limits) withDefaults() Limits {
-	set(&l.Sessions, 20_000)
-	l.Sessions = min(l.Sessions, maxSessions)
-	set(&l.Streams, 10_000)
-	set(&l.PerSource, 64)
-	set(&l.StreamsPerSource, 256)
-	set(&l.Introductions, 50_000)
-	set(&l.PerClient, 32)
-	set(&l.PerDevice, 512)
-	set(&l.WaitMax, 10*time.Minute)
-	set(&l.KeepAlive, 25*time.Second)
-	set(&l.Drain, 10*time.Second)
-	return l
-}
-
-// set gives a field that is not positive its default.
-func set[T int | time.Duration](field *T, value T) {
-	if *field <= 0 {
-		*field = value
-	}
 }
 
 // ListenAndServe serves until ctx ends. Then attached devices are told to move,

@@ -24,7 +24,7 @@ type station struct {
 	identity *latchkey.Identity
 	registry Registry
 	presence Presence
-	limits   Limits // without zero fields
+	bounds   atomic.Pointer[Limits] // without zero fields; see limits
 	log      *slog.Logger
 	events   *events
 	started  time.Time
@@ -38,7 +38,7 @@ type station struct {
 	web   *web
 	relay *relay.Server
 
-	bearer        *bearer.Validator
+	bearer        atomic.Pointer[bearer.Validator]
 	legs          *legs
 	introductions *introductions
 	attaches      *pace[latchkey.DeviceID] // of one device
@@ -71,10 +71,6 @@ func (srv *Server) newStation() (*station, error) {
 	if log == nil {
 		log = slog.Default()
 	}
-	validator, err := bearer.New(srv.Issuers, bearer.Options{Log: log})
-	if err != nil {
-		return nil, err
-	}
 	identity, err := srv.OpenIdentity()
 	if err != nil {
 		return nil, err
@@ -83,20 +79,23 @@ func (srv *Server) newStation() (*station, error) {
 	if err != nil {
 		return nil, err
 	}
-	limits := srv.Limits.withDefaults()
 	s := &station{
 		srv: srv, identity: identity, registry: reg, closeRegistry: closeRegistry, presence: srv.Presence,
-		limits: limits, log: log, events: newEvents(log), started: time.Now(),
-		bearer: validator, legs: newLegs(limits.PerSource), introductions: newIntroductions(limits),
+		log: log, events: newEvents(log), started: time.Now(),
 		attaches: newPace[latchkey.DeviceID](attachEvery, attachBurst),
 		failures: newPace[netip.Prefix](failureEvery, failureBurst),
-		streams:  newCrowd(limits.Streams, limits.StreamsPerSource),
 	}
+	s.setLimits(srv.Limits)
+	s.legs, s.introductions, s.streams = newLegs(s.limits), newIntroductions(s.limits), newCrowd(s.limits)
 	if s.presence == nil {
 		s.presence = newPresence()
 	}
 	s.ctx, s.end = context.WithCancel(context.Background())
 	s.paths = s.resources()
+	if err := s.setIssuers(srv.Issuers); err != nil {
+		s.close()
+		return nil, err
+	}
 	return s, nil
 }
 

@@ -36,7 +36,7 @@ func (s *station) listen() error {
 	var err error
 	s.relay, err = relay.New(relay.Config{
 		Send:   func(b []byte, to netip.AddrPort) error { return s.sock.Send(b, to, netip.Addr{}) },
-		Proven: s.legs.proven, Limits: s.limits.Relay, Log: s.log,
+		Proven: s.legs.proven, Limits: s.limits().Relay, Log: s.log,
 	})
 	if err != nil {
 		return err
@@ -51,7 +51,7 @@ func (s *station) listen() error {
 		Send:   s.sock.Send,
 		Accept: func(c *secure.Conn) { s.carry(s.udpLeg(c)) },
 		Limits: secure.Limits{
-			Sessions: s.limits.Sessions, HalfOpen: s.limits.Handshakes, PerPrefix: s.limits.PerPrefix,
+			Sessions: s.limits().Sessions, HalfOpen: s.limits().Handshakes, PerPrefix: s.limits().PerPrefix,
 		},
 	}
 	s.web = s.newWeb()
