@@ -1,6 +1,9 @@
 package acl
 
-import "strings"
+import (
+	"slices"
+	"strings"
+)
 
 // An Action is what a peer asks to do, WHAT:HOW. The device derives it from the
 // request; policies name it in patterns.
@@ -61,6 +64,9 @@ var known = []Action{
 	PairRead, PairLocalInitial, PairLocalOpen, PairPasswordOpen, PairInvite,
 	SelfRead,
 }
+
+// Actions lists every action there is.
+func Actions() []Action { return slices.Clone(known) }
 
 // An actionPattern is a compiled pattern: an exact action, "WHAT:*", or "*".
 type actionPattern struct {

@@ -2,6 +2,8 @@ package main
 
 import (
 	"fmt"
+	"slices"
+	"strings"
 
 	"github.com/spf13/cobra"
 
@@ -21,6 +23,12 @@ Without --user and --key the question is about a stranger.`,
 		Args:    cobra.NoArgs,
 		RunE: func(c *cobra.Command, _ []string) error {
 			q := daemon.Question{User: user, Action: acl.Action(action), Resource: resource, Path: acl.PathKind(path)}
+			if !slices.Contains(acl.Actions(), q.Action) {
+				return cli.Usage("unknown action %q; actions: %s", action, joined(acl.Actions()))
+			}
+			if !slices.Contains(paths, q.Path) {
+				return cli.Usage("unknown path %q; paths: %s", path, joined(paths))
+			}
 			if key != "" {
 				fp, err := parseFingerprint(key)
 				if err != nil {
@@ -49,6 +57,17 @@ Without --user and --key the question is about a stranger.`,
 	return p.JSONFlag(c)
 }
 
+// paths are the ways that a peer can be connected.
+var paths = []acl.PathKind{acl.PathLocal, acl.PathDirect, acl.PathRelay}
+
+func joined[T ~string](list []T) string {
+	texts := make([]string, len(list))
+	for i, v := range list {
+		texts[i] = string(v)
+	}
+	return strings.Join(texts, ", ")
+}
+
 func explanationTable(e daemon.Explanation) cli.Table {
 	verdict := "refused"
 	if e.Allowed {
@@ -57,14 +76,18 @@ func explanationTable(e daemon.Explanation) cli.Table {
 	var t cli.Table
 	t.Add("verdict", verdict)
 	t.Add("because", e.Reason)
-	t.Add("user", e.User)
+	user := e.User
+	if user == "" {
+		user = "none"
+	}
+	t.Add("user", user)
 	t.Add("role", e.Role)
 	for _, s := range e.Trace {
-		text := s.Reason
-		if s.Matched {
-			text = "matches"
+		text := "matches"
+		if !s.Matched {
+			text = "does not match: " + s.Reason
 		}
-		t.Add(fmt.Sprintf("%s %d", s.Policy, s.Statement), s.Effect+": "+text)
+		t.Add(fmt.Sprintf("policy %s, statement %d", s.Policy, s.Statement), s.Effect+", "+text)
 	}
 	return t
 }

@@ -38,7 +38,8 @@ type Step struct {
 	Reason    string `json:"reason,omitempty"` // why it did not match
 }
 
-// Explain decides the question as the device would and says why.
+// Explain decides the question as the device would and says why. A user that is
+// not there is latchkey.ErrNotFound.
 func (c *Control) Explain(ctx context.Context, q Question) (Explanation, error) {
 	return admin.Call[Explanation](ctx, c.backend, opExplain, q)
 }
@@ -49,6 +50,9 @@ func (a *administrator) explain(_ context.Context, q Question) (Explanation, err
 	}
 	if q.Key != nil {
 		r.Peer = *q.Key
+	}
+	if err := a.known(q.User); err != nil {
+		return Explanation{}, err
 	}
 	if q.Action == acl.TunnelOpen || q.Action == acl.ServiceList {
 		r.ServiceType = a.serviceType(q.Resource)
@@ -61,6 +65,16 @@ func (a *administrator) explain(_ context.Context, q Question) (Explanation, err
 		out.Trace = append(out.Trace, Step{s.Policy, s.Statement, s.Effect.String(), s.Matched, s.Reason})
 	}
 	return out, nil
+}
+
+// known returns an error for a user that is not there.
+func (a *administrator) known(user string) error {
+	return a.access.View(func(tx *acl.Tx) error {
+		if _, ok := tx.User(user); !ok && user != "" {
+			return noUser(user)
+		}
+		return nil
+	})
 }
 
 // serviceType returns tcp, udp or unix for a service of the configuration.
