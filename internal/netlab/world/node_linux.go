@@ -42,7 +42,7 @@ func (n *Node) Run(name string, args ...string) string {
 // Do calls f with the calling thread in the node: sockets that f itself opens
 // belong to the node and keep doing so. A goroutine that f starts is elsewhere;
 // net.Dial starts one unless the address is a literal, net.Listen and
-// net.ListenPacket do not.
+// net.ListenPacket do not. For the same reason f must not end the test.
 func (n *Node) Do(f func()) {
 	n.w.t.Helper()
 	if err := inNamespace(int(n.file.Fd()), f); err != nil {

@@ -180,9 +180,8 @@ const (
 func (w *World) connectBase(cfg Config) {
 	w.t.Helper()
 	b := w.Base
-	var ends []string
-	b.addr, b.second, ends = nth(basePrefix, baseFirst), nth(basePrefix, baseSecond), []string{"eth0"}
-	w.cable(w.inet, "base", b.Node, ends[0], cfg.Wire)
+	b.addr, b.second = nth(basePrefix, baseFirst), nth(basePrefix, baseSecond)
+	w.Wire = w.cable(w.inet, "base", b.Node, "eth0", cfg.Wire)
 	w.inet.ip("addr add %s/26 dev base\nlink set base up", nth(basePrefix, 1))
 	b.ip("addr add %s/26 dev eth0\naddr add %s/26 dev eth0\nlink set eth0 up\nroute add default via %s",
 		b.addr, b.second, nth(basePrefix, 1))

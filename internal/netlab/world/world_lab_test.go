@@ -36,6 +36,45 @@ func TestKinds(t *testing.T) {
 	}
 }
 
+func TestNoHairpin(t *testing.T) {
+	want := kinds[PortRestricted]
+	want.Hairpin = false
+	w := New(t, Config{Sites: []SiteConfig{{Kind: PortRestricted, NoHairpin: true}}})
+	r := newReflector(t, w, baseAddrs(w))
+	if got := r.probe(w.Sites[0].Hosts[0]); got != want {
+		t.Errorf("behaves as %+v, want %+v", got, want)
+	}
+}
+
+// Two hosts of a site may send from one port, also to the same address, and two
+// sites may have the same addresses inside.
+func TestSamePortAndSameLAN(t *testing.T) {
+	lan := netip.MustParsePrefix("192.168.1.0/24")
+	w := New(t, Config{Sites: []SiteConfig{
+		{Kind: FullCone, LAN: lan, Hosts: []string{"a", "b"}},
+		{Kind: PortRestricted, LAN: lan, Hosts: []string{"c"}},
+	}})
+	r := newReflector(t, w, baseAddrs(w))
+	seen := map[netip.AddrPort]string{}
+	for _, s := range w.Sites {
+		for _, h := range s.Hosts {
+			c := listen(t, h.Node, netip.AddrPortFrom(h.Addr(), 5690))
+			m, ok := r.mapped(c, 0)
+			if !ok || m.Addr() != s.Public() || seen[m] != "" {
+				t.Errorf("%s at %s is seen as %s, like %q", h.Name(), h.Addr(), m, seen[m])
+			}
+			seen[m] = h.Name()
+			send(t, r.conn[0], h.Name(), m)
+			if got, _, _ := receive(t, c, patience); got != h.Name() {
+				t.Errorf("%s gets what is meant for %q", h.Name(), got)
+			}
+		}
+	}
+	if a, c := w.Sites[0].Hosts[0].Addr(), w.Sites[1].Hosts[0].Addr(); a != c {
+		t.Errorf("%s and %s differ", a, c)
+	}
+}
+
 func TestKindChanges(t *testing.T) {
 	w := New(t, Config{Sites: []SiteConfig{{Kind: PortRestricted}}})
 	r := newReflector(t, w, baseAddrs(w))

@@ -31,6 +31,8 @@ type World struct {
 	Sites []*Site
 	Base  *Host // the machine of the basestation, with two addresses (Addr and Second)
 
+	Wire *Wire // the uplink of the basestation, nil if the configuration has none
+
 	t     testing.TB
 	id    string
 	nodes []*Node
