@@ -11,7 +11,7 @@ import (
 type announcer struct {
 	mu   sync.Mutex // guards what follows
 	name string
-	mdns *discover.Announcer // nil while the device is not announced
+	tell func(name string) error // nil while the device is not announced
 }
 
 // name returns the name for people: the one that was given, or the id.
@@ -24,14 +24,16 @@ func (s *server) name() string {
 	return s.announce.name
 }
 
-func (a *announcer) rename(name string) error {
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	a.name = name
-	if a.mdns == nil {
+// rename changes the name for people, "" to the id, also on the network.
+func (s *server) rename(name string) error {
+	s.announce.mu.Lock()
+	s.announce.name = name
+	tell := s.announce.tell
+	s.announce.mu.Unlock()
+	if tell == nil {
 		return nil
 	}
-	return a.mdns.SetName(name)
+	return tell(s.name())
 }
 
 // announceUntil tells the local network about the device until ctx ends. A
@@ -49,7 +51,7 @@ func (s *server) announceUntil(ctx context.Context) {
 		return
 	}
 	s.announce.mu.Lock()
-	s.announce.mdns = mdns
+	s.announce.tell = mdns.SetName
 	s.announce.mu.Unlock()
 	if err := mdns.Run(ctx); err != nil && ctx.Err() == nil {
 		s.log.Warn("no longer announced on the local network", "err", err)

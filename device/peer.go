@@ -1,6 +1,7 @@
 package device
 
 import (
+	"errors"
 	"fmt"
 	"log/slog"
 	"sync"
@@ -81,7 +82,26 @@ func (s *server) accept(conn *secure.Conn) {
 	s.watchers.forget(p)
 	p.work.wait()
 	remove()
-	s.log.Info("session down", "peer", p.key, "source", p.source.Src, "err", err)
+	s.log.Info("session down", "peer", p.key, "source", p.source.Src, ending(err))
+}
+
+// ending says why a session ended: a reason for what happens every day, an err
+// for what should not.
+func ending(err error) slog.Attr {
+	code := latchkey.CodeOf(err)
+	switch {
+	case err == nil:
+		return slog.String("reason", "closed")
+	case errors.Is(err, session.ErrEnded):
+		return slog.String("reason", "ended by the peer")
+	case errors.Is(err, session.ErrSilent):
+		return slog.String("reason", "silence")
+	case errors.Is(err, latchkey.ErrShutdown):
+		return slog.String("reason", "shutdown")
+	case code != latchkey.CodeInternal:
+		return slog.String("reason", code.String())
+	}
+	return slog.Any("err", err)
 }
 
 // enter counts p in, unless limits say no.

@@ -61,7 +61,7 @@ func (d *Device) SetName(name string) error {
 	if err != nil {
 		return err
 	}
-	return s.announce.rename(name)
+	return s.rename(name)
 }
 
 // OpenPairing opens pairing modes, for a length of time or, with 0, until they are
