@@ -23,7 +23,8 @@ type host struct {
 	tcp, tls string
 }
 
-func newHost(t testing.TB, ip string, cfg Config) *host {
+// newHost starts a server. Each tap sees the datagrams that come to it first.
+func newHost(t testing.TB, ip string, cfg Config, taps ...func(s *Server, b []byte, src netip.AddrPort)) *host {
 	t.Helper()
 	pc, err := net.ListenUDP("udp", &net.UDPAddr{IP: net.ParseIP(ip)})
 	if err != nil {
@@ -46,6 +47,9 @@ func newHost(t testing.TB, ip string, cfg Config) *host {
 			k, src, err := pc.ReadFromUDPAddrPort(b)
 			if err != nil {
 				return
+			}
+			for _, tap := range taps {
+				tap(h.s, b[:k], src)
 			}
 			h.s.Deliver(b[:k], src)
 		}
