@@ -10,7 +10,6 @@ import (
 	"crypto/x509"
 	"encoding/base64"
 	"encoding/json"
-	"io"
 	"log/slog"
 	"math/big"
 	"net/http"
@@ -108,7 +107,7 @@ func (p *idp) roots() *x509.CertPool {
 }
 
 func (p *idp) options() Options {
-	return Options{Loopback: true, Roots: p.roots(), Log: slog.New(slog.NewTextHandler(io.Discard, nil))}
+	return Options{Loopback: true, Roots: p.roots(), Log: slog.New(slog.DiscardHandler)}
 }
 
 // issuer is the configuration that most tests use.

@@ -293,6 +293,16 @@ func TestRedirectElsewhere(t *testing.T) {
 		}
 	}
 	hits(t, inside, 0)
+
+	f := newFetcher(must(url.Parse("https://idp.example/keys")), false, Options{})
+	for to, want := range map[string]bool{
+		"https://idp.example/other": true, "http://idp.example/keys": false, "https://idp.example:444/keys": false, "https://IDP.example.evil/": false,
+		"https://u@idp.example/": false, "ftp://idp.example/": false,
+	} {
+		if err := f.checkRedirect(&http.Request{URL: must(url.Parse(to))}, nil); (err == nil) != want {
+			t.Errorf("to %s: %v", to, err)
+		}
+	}
 }
 
 // A name that stands for an address that is not public is not dialled, also when

@@ -151,6 +151,13 @@ func TestModel(t *testing.T) {
 				}
 			},
 			"": func(r *rapid.T) {
+				total := 0
+				for _, tokens := range m.tokens {
+					total += len(tokens)
+				}
+				if n := s.now.Load().tokens; n != total {
+					r.Errorf("%d tokens in all, want %d", n, total)
+				}
 				for key := range 6 {
 					d, ok := s.ByKey(fingerprint(key))
 					if owner := m.keys[key]; ok != (owner != "") || d.ID.String() != owner {
