@@ -1,6 +1,7 @@
 package basestation
 
 import (
+	"sync"
 	"time"
 
 	"github.com/latchkey-dev/latchkey"
@@ -20,14 +21,21 @@ func (s *station) drain() {
 	defer deadline.Stop()
 	ticker := time.NewTicker(drainTick)
 	defer ticker.Stop()
-	told := s.legs.all()
+	untold := s.legs.all()
+	var telling sync.WaitGroup // bounded by byeTime
+	defer telling.Wait()
+	last := time.Now() // that a peer was told; it needs a moment to take that in
+	moved := func() bool {
+		peers, _ := s.legs.len()
+		return len(untold) == 0 && s.relay.Stats().Allocations == 0 && (peers == 0 || time.Since(last) >= byeTime)
+	}
 	for {
-		now := told[:min(drainBatch, len(told))]
-		told = told[len(now):]
-		for _, l := range now {
-			s.start(func() { l.farewell(latchkey.CodeShutdown) }) // bounded by byeTime
+		for _, l := range untold[:min(drainBatch, len(untold))] {
+			telling.Go(func() { l.farewell(latchkey.CodeShutdown) })
+			last = time.Now()
 		}
-		if len(told) == 0 && s.relay.Stats().Allocations == 0 {
+		untold = untold[min(drainBatch, len(untold)):]
+		if moved() {
 			return
 		}
 		select {

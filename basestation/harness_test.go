@@ -125,10 +125,10 @@ type peer struct {
 	t       testing.TB
 	key     *latchkey.Identity
 	coap    *coap.Endpoint
-	said    chan latchkey.Code // goodbyes
-	ended   chan struct{}      // closed when the connection has ended
-	asked   chan question      // requests of the basestation
-	datagrm func() int         // how many datagrams came
+	said    chan latchkey.Code       // goodbyes
+	ended   chan struct{}            // closed when the connection has ended
+	asked   chan question            // requests of the basestation
+	traffic func() (count, last int) // datagrams that came, and the size of the last one
 	end     func()
 }
 
@@ -170,11 +170,11 @@ func (b *base) connectUDP(key *latchkey.Identity) *peer {
 		b.t.Fatal(err)
 	}
 	var mu sync.Mutex
-	count := 0
-	p.datagrm = func() int {
+	var count, last int
+	p.traffic = func() (int, int) {
 		mu.Lock()
 		defer mu.Unlock()
-		return count
+		return count, last
 	}
 	h := secure.NewClient(secure.Config{
 		Identity: key, Log: quiet,
@@ -190,7 +190,7 @@ func (b *base) connectUDP(key *latchkey.Identity) *peer {
 	work.Go(func() {
 		_ = sock.Serve(ctx, func(d []byte, m packet.Meta) {
 			mu.Lock()
-			count++
+			count, last = count+1, len(d)
 			mu.Unlock()
 			h.Deliver(d, m)
 		})

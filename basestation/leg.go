@@ -110,9 +110,17 @@ func (s *station) carry(l *leg) {
 	if !s.legs.add(l) {
 		s.events.refuse(Event{Kind: EventGateRefused, Key: l.key, Source: l.source, Reason: "too many peers from this source"})
 		l.farewell(latchkey.CodeTooMany)
+		select { // the peer may have to finish its handshake first
+		case <-time.After(byeTime):
+		case <-s.ctx.Done():
+		}
 		l.shut()
 		l.coap.Close()
+		l.end()
 		return
+	}
+	if s.draining.Load() {
+		l.End(latchkey.CodeShutdown)
 	}
 	err := l.serve()
 	l.end()
