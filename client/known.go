@@ -97,8 +97,7 @@ func (k *Known) Add(d Device) error {
 		case !ok:
 			return slices.Insert(list, i, d.clone()), nil
 		case list[i].Key != d.Key:
-			return nil, fmt.Errorf("alias %q: %w: %w", d.Alias, latchkey.ErrConflict,
-				&latchkey.IdentityError{Device: d.Alias, Got: d.Key, Want: []latchkey.Fingerprint{list[i].Key}})
+			return nil, taken(d, list[i])
 		}
 		list[i] = d.clone()
 		return list, nil
@@ -146,6 +145,19 @@ func (k *Known) Forget(alias string) error {
 		return slices.Delete(list, i, i+1), nil
 	})
 }
+
+// taken refuses the alias of d, which stands for was.
+func taken(d, was Device) error {
+	return &takenError{latchkey.IdentityError{Device: d.Alias, Got: d.Key, Want: []latchkey.Fingerprint{was.Key}}}
+}
+
+type takenError struct{ keys latchkey.IdentityError }
+
+func (e *takenError) Error() string {
+	return fmt.Sprintf("alias %s belongs to another device, with key %s; this one has key %s", e.keys.Device, e.keys.Want[0], e.keys.Got)
+}
+
+func (e *takenError) Unwrap() []error { return []error{latchkey.ErrConflict, &e.keys} }
 
 // find returns where alias is, or where it would be, in a sorted list.
 func find(list []Device, alias string) (int, bool) {

@@ -94,8 +94,7 @@ func (c *Client) checkAlias(known *Known, dev Device) error {
 		return nil
 	}
 	if err == nil && was.Key != dev.Key {
-		return fmt.Errorf("alias %q: %w: %w", dev.Alias, latchkey.ErrConflict,
-			&latchkey.IdentityError{Device: dev.Alias, Got: dev.Key, Want: []latchkey.Fingerprint{was.Key}})
+		return taken(dev, was)
 	}
 	return err
 }

@@ -21,7 +21,7 @@ func (p *program) pairing() *cobra.Command {
 
 func (p *program) printPairing(st daemon.PairingStatus) error {
 	var t cli.Table
-	t.Add("open", orNone(st.Open))
+	t.Add("open", openModes(st.Open, st.Running))
 	t.Add("configured", orNone(st.Configured))
 	return p.Print(st, t)
 }

@@ -84,7 +84,7 @@ func statusTable(st daemon.Status) cli.Table {
 	t.Add("name", st.Name)
 	t.Add("fingerprint", st.Fingerprint.String())
 	t.Add("listen", st.Listen)
-	t.Add("pairing", orNone(st.Pairing))
+	t.Add("pairing", openModes(st.Pairing, st.Running))
 	t.Add("users", fmt.Sprintf("%d, keys %d", st.Users, st.Keys))
 	for _, s := range st.Services {
 		t.Add("service", s.ID+" "+s.Target)
@@ -98,6 +98,15 @@ func statusTable(st daemon.Status) cli.Table {
 			who, s.Peer.Short(), s.Source, s.Path, orNone(s.Tunnels)))
 	}
 	return t
+}
+
+// openModes tells which modes are open, or will be once a daemon runs.
+func openModes(modes []string, running bool) string {
+	text := orNone(modes)
+	if len(modes) > 0 && !running {
+		text += " when started"
+	}
+	return text
 }
 
 func orNone(list []string) string {

@@ -91,6 +91,9 @@ client "latchkey fingerprint" prints what goes after --key.`,
 				if err != nil {
 					return err
 				}
+				if len(made.Keys) == 0 {
+					p.Hint("on " + made.Name + "'s machine, latchkey fingerprint; here, latchkeyd user add " + made.Name + " --key with what that prints")
+				}
 				return p.printUser(made)
 			})
 		},

@@ -77,3 +77,6 @@ func (a *App) Note(about string, err error) {
 	}
 	fmt.Fprintf(a.Err, "%s: %s%s\n", a.Name, about, cause(err))
 }
+
+// Hint writes a step that a person takes next to stderr.
+func (a *App) Hint(step string) { fmt.Fprintf(a.Err, "next: %s\n", step) }

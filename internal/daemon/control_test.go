@@ -110,7 +110,7 @@ func TestUserMistakes(t *testing.T) {
 			{"remove no key", func() error { return c.RemoveKey(ctx, other, false) }, latchkey.ErrNotFound, "user list"},
 			{"unknown role", func() error { _, err := c.AddUser(ctx, NewUser{Name: "eve", Role: "boss"}); return err }, latchkey.ErrNotFound, ""},
 			{"set unknown role", func() error { return c.SetRole(ctx, "alice", "boss", false) }, latchkey.ErrNotFound, ""},
-			{"there already", func() error { _, err := c.AddUser(ctx, NewUser{Name: "alice"}); return err }, latchkey.ErrConflict, "user show alice"},
+			{"there already", func() error { _, err := c.AddUser(ctx, NewUser{Name: "alice"}); return err }, latchkey.ErrConflict, "user add alice --key"},
 			{"other role", func() error {
 				_, err := c.AddUser(ctx, NewUser{Name: "alice", Role: "guest", Key: &other})
 				return err

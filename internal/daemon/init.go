@@ -11,6 +11,7 @@ import (
 	"github.com/latchkey-dev/latchkey/device"
 	"github.com/latchkey-dev/latchkey/internal/admin"
 	"github.com/latchkey-dev/latchkey/internal/settings"
+	"github.com/latchkey-dev/latchkey/internal/tunnel"
 )
 
 // program is what next steps call the daemon.
@@ -113,6 +114,9 @@ func (s Setup) config() ([]byte, error) {
 		if !ok {
 			return nil, fmt.Errorf("service %q is not NAME=TARGET", service)
 		}
+		if likely := likelyTarget(target); likely != "" {
+			return nil, admin.Fail(nil, "--service "+id+"="+likely, "service %q: %s is no target; did you mean %s?", id, target, likely)
+		}
 		line("  %s: %s", settings.Quote(id), settings.Quote(target))
 	}
 	line("")
@@ -131,4 +135,18 @@ func (s Setup) config() ([]byte, error) {
 	line("# sessions, unpaired, unpaired_life, streams, body, observations, dial_time")
 	line("limits: {}")
 	return []byte(b.String()), nil
+}
+
+// likelyTarget returns the target that somebody means who leaves the scheme
+// out; "" when that is unclear.
+func likelyTarget(s string) string {
+	if strings.Contains(s, "://") {
+		return ""
+	}
+	for _, likely := range []string{"tcp://127.0.0.1:" + s, "tcp://" + s, "unix://" + s, "tcp://127.0.0.1" + s} {
+		if _, err := tunnel.ParseTarget(likely); err == nil {
+			return likely
+		}
+	}
+	return ""
 }

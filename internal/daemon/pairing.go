@@ -13,6 +13,7 @@ import (
 
 // A PairingStatus says how a stranger could pair.
 type PairingStatus struct {
+	Running    bool     `json:"running"`    // a daemon serves
 	Open       []string `json:"open"`       // now or, when no daemon runs, as soon as one does
 	Configured []string `json:"configured"` // by latchkeyd.yaml
 }
@@ -62,7 +63,7 @@ func (a *administrator) modes() pairing.Modes {
 }
 
 func (a *administrator) pairingStatus(context.Context, admin.None) (PairingStatus, error) {
-	return PairingStatus{Open: a.modes().Names(), Configured: a.config().Pairing.Names()}, nil
+	return PairingStatus{Running: a.running, Open: a.modes().Names(), Configured: a.config().Pairing.Names()}, nil
 }
 
 // errStopped refuses what only has a meaning while a daemon runs.

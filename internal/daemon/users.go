@@ -150,7 +150,8 @@ func (a *administrator) addUser(_ context.Context, in NewUser) (out User, err er
 				return err
 			}
 		case in.Key == nil:
-			return admin.Fail(latchkey.ErrConflict, "latchkeyd user show "+in.Name, "user %q is there already", in.Name)
+			return admin.Fail(latchkey.ErrConflict, "latchkeyd user add "+in.Name+" --key FINGERPRINT, to give it a key",
+				"user %q is there already", in.Name)
 		case in.Role != "" && in.Role != u.Role:
 			return admin.Fail(latchkey.ErrConflict, fmt.Sprintf("latchkeyd user role %s %s", in.Name, in.Role),
 				"user %q has the role %s", in.Name, u.Role)
