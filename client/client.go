@@ -36,6 +36,10 @@ type Client struct {
 	sessions session.Set
 	live     int                // sessions in the set
 	stop     context.CancelFunc // of the ticker, while live > 0
+	network  *network           // while there are bases
+	bases    map[latchkey.Fingerprint]*base
+	roaming  []*roamer
+	closed   bool
 }
 
 var errNoDir = errors.New("client: neither Dir nor the field that replaces it is set")

@@ -18,8 +18,9 @@ import (
 // methods may be called concurrently. It ends with its session; to survive
 // that, use Client.Forward or Dial again.
 type Conn struct {
-	client *Client
-	device Device
+	client  *Client
+	device  Device
+	options DialOptions
 
 	renewing sync.Mutex // held while a session is dialled
 	mu       sync.Mutex // guards what follows
@@ -30,18 +31,19 @@ type Conn struct {
 
 // A Path is how the datagrams of a connection travel now.
 type Path struct {
-	Kind   string         `json:"path"`   // "local"
-	Remote netip.AddrPort `json:"remote"` // the device's end
+	Kind   string         `json:"path"`   // "local", "direct" or "relay"
+	Remote netip.AddrPort `json:"remote"` // the device's end; a name without a host behind it if the path is a relay
 	Up     bool           `json:"up"`     // false after 12 s of silence; the session is held for another 60 s
 }
 
 // renew dials a session and makes it the current one. The address that worked
 // is remembered as the first to try.
 func (c *Conn) renew(ctx context.Context) (*link, error) {
-	l, added, err := c.client.reach(ctx, c.device.label(), c.device.Key, c.device.Addrs)
+	l, added, err := c.client.reach(ctx, c.device, c.options)
 	if err != nil {
 		return nil, err
 	}
+	local := l.isLocal()
 	c.mu.Lock()
 	if c.closed {
 		c.mu.Unlock()
@@ -53,7 +55,10 @@ func (c *Conn) renew(ctx context.Context) (*link, error) {
 	}
 	c.current = l
 	c.mu.Unlock()
-	c.client.remember(c.device, l.remote, added)
+	if local {
+		c.client.remember(c.device, l.remote(), added)
+	}
+	c.client.learn(c.device, l)
 	return l, nil
 }
 
@@ -153,7 +158,8 @@ func (c *Conn) Device() latchkey.Fingerprint { return c.device.Key }
 func (c *Conn) Path() Path {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	return Path{Kind: "local", Remote: c.current.remote, Up: c.current.session.Up()}
+	kind, remote, ok := c.current.carrier.Current()
+	return Path{Kind: string(kind), Remote: remote, Up: ok && c.current.session.Up()}
 }
 
 // Context ends with the connection's session; context.Cause says why.

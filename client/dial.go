@@ -73,12 +73,19 @@ func (e *DialError) Unwrap() []error {
 }
 
 // Dial connects to a known device by its alias. The addresses of devices.json
-// are tried at once, a little apart; discovery joins in when they do not
-// answer. The first path on which the pinned key answers wins. The error
+// are tried at once, a little apart, and so is the device's basestation;
+// discovery joins in when nobody answers. The first path on which the pinned key
+// answers wins; a session made by way of the basestation moves to better paths
+// by itself. The error
 // matches latchkey.ErrUnknownDevice for an alias that is not known,
 // latchkey.ErrIdentityChanged when only another key answered, and
 // latchkey.ErrHandshakeRefused when the device does not know ours.
 func (c *Client) Dial(ctx context.Context, alias string) (*Conn, error) {
+	return c.DialWith(ctx, alias, DialOptions{})
+}
+
+// DialWith is Dial with choices.
+func (c *Client) DialWith(ctx context.Context, alias string, o DialOptions) (*Conn, error) {
 	known, err := c.OpenKnown()
 	if err != nil {
 		return nil, err
@@ -87,27 +94,33 @@ func (c *Client) Dial(ctx context.Context, alias string) (*Conn, error) {
 	if err != nil {
 		return nil, err
 	}
-	conn := &Conn{client: c, device: dev}
+	conn := &Conn{client: c, device: dev, options: o}
 	if _, err := conn.renew(ctx); err != nil {
 		return nil, err
 	}
 	return conn, nil
 }
 
-// reach races the addresses and, a little later, discovery. It returns the
-// addresses that discovery added, beside the link.
-func (c *Client) reach(ctx context.Context, name string, key latchkey.Fingerprint, addrs []string) (*link, []string, error) {
+// reach races the addresses, the basestation and, a little later, discovery. It
+// returns the addresses that discovery added, beside the link.
+func (c *Client) reach(ctx context.Context, dev Device, o DialOptions) (*link, []string, error) {
 	ctx, cancel := context.WithCancel(ctx)
-	r := &race{client: c, name: name, key: key, results: make(chan result)}
+	r := &race{client: c, dev: dev, options: o, results: make(chan result)}
+	name := dev.label()
 	defer func() {
 		cancel()
 		r.drain()
 	}()
 	found := make(chan string)
-	r.start(ctx, addrs)
-	if !c.NoDiscovery {
-		r.running++
-		go c.search(ctx, key, found, r.results) // ends with ctx or after discoverFor
+	if o.Via == ViaAuto || o.Via == ViaLocal {
+		r.start(ctx, dev.Addrs)
+		if !c.NoDiscovery {
+			r.running++
+			go c.search(ctx, dev.Key, found, r.results) // ends with ctx or after discoverFor
+		}
+	}
+	if o.Via != ViaLocal && (o.Via != ViaAuto || len(dev.Basestations) > 0) {
+		r.startRemote(ctx)
 	}
 	var added []string
 	for r.running > 0 {
@@ -141,8 +154,8 @@ func (c *Client) reach(ctx context.Context, name string, key latchkey.Fingerprin
 // A race is the tries of one Dial. Only the goroutine of reach touches it.
 type race struct {
 	client  *Client
-	name    string
-	key     latchkey.Fingerprint
+	dev     Device
+	options DialOptions
 	results chan result
 	running int
 	next    time.Time // when the next try may begin
@@ -169,6 +182,16 @@ func (r *race) start(ctx context.Context, addrs []string) {
 	}
 }
 
+// startRemote tries the way by the basestation. It gets no head start and gives
+// none: on the device's own network the handshake there is faster.
+func (r *race) startRemote(ctx context.Context) {
+	r.running++
+	go func() { // ends with the introduction, introduceTime or ctx
+		l, err := r.client.openRemote(ctx, r.dev, r.options)
+		r.results <- result{"by way of its basestation", l, err}
+	}()
+}
+
 func (r *race) try(ctx context.Context, addr string, delay time.Duration) (*link, error) {
 	select {
 	case <-ctx.Done():
@@ -183,7 +206,7 @@ func (r *race) try(ctx context.Context, addr string, delay time.Duration) (*link
 	}
 	for _, to := range list { // of a name, each has its share of the time
 		one, cancel := context.WithTimeout(ctx, dialTimeout/time.Duration(len(list)))
-		l, openErr := r.client.open(one, r.name, r.key, to)
+		l, openErr := r.client.open(one, r.dev, r.options, to)
 		cancel()
 		if openErr == nil {
 			return l, nil

@@ -6,10 +6,13 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
+	"sync"
 	"sync/atomic"
+	"time"
 
 	"github.com/latchkey-dev/latchkey"
 	"github.com/latchkey-dev/latchkey/internal/packet"
+	"github.com/latchkey-dev/latchkey/internal/route"
 	"github.com/latchkey-dev/latchkey/internal/secure"
 	"github.com/latchkey-dev/latchkey/internal/session"
 )
@@ -18,25 +21,34 @@ import (
 // only if no router lowered it (RFC 5082).
 const lanHops = 255
 
-// A link is one session to a device and the socket below it.
+// A link is one session to a device and the ways below it.
 type link struct {
+	client  *Client
+	device  Device
+	options DialOptions
 	session *session.Session
-	remote  netip.AddrPort
+	carrier *route.Carrier
+	roamer  *roamer      // nil: the session stays where it began
 	tunnels atomic.Int64 // open through this link
 	done    chan struct{}
+	work    sync.WaitGroup
+
+	mu      sync.Mutex    // guards what follows
+	adopted *introduction // that brought the newest paths; nil: a local session
+	over    bool          // nothing is started any more
 }
 
 // open dials one address and makes sure that the key is want. It returns after
 // the handshake, or with *latchkey.IdentityError when another key answered.
-func (c *Client) open(ctx context.Context, name string, want latchkey.Fingerprint, to netip.AddrPort) (*link, error) {
+func (c *Client) open(ctx context.Context, dev Device, o DialOptions, to netip.AddrPort) (*link, error) {
 	identity, err := c.OpenIdentity()
 	if err != nil {
 		return nil, err
 	}
 	var proven atomic.Bool
-	l, err := c.handshake(ctx, identity, to, func(p secure.Peer) error {
-		if p.Key != want {
-			return &latchkey.IdentityError{Device: name, Got: p.Key, Want: []latchkey.Fingerprint{want}}
+	l, err := c.handshake(ctx, identity, dev, o, to, func(p secure.Peer) error {
+		if p.Key != dev.Key {
+			return &latchkey.IdentityError{Device: dev.Alias, Got: p.Key, Want: []latchkey.Fingerprint{dev.Key}}
 		}
 		proven.Store(true)
 		return nil
@@ -53,7 +65,7 @@ type refusedError struct{ error }
 
 func (e *refusedError) Unwrap() error { return e.error }
 
-func (c *Client) handshake(ctx context.Context, identity *latchkey.Identity, to netip.AddrPort, verify func(secure.Peer) error) (*link, error) {
+func (c *Client) handshake(ctx context.Context, identity *latchkey.Identity, dev Device, o DialOptions, to netip.AddrPort, verify func(secure.Peer) error) (*link, error) {
 	local := "0.0.0.0:0"
 	if to.Addr().Is6() {
 		local = "[::]:0"
@@ -62,15 +74,22 @@ func (c *Client) handshake(ctx context.Context, identity *latchkey.Identity, to 
 	if err != nil {
 		return nil, err
 	}
-	h := secure.NewClient(secure.Config{Identity: identity, Verify: verify, Log: c.logger()}, func(b []byte) error {
-		return sock.Send(b, to, netip.Addr{})
-	})
+	carrier := route.NewCarrier()
+	path := route.LocalPath(func(b []byte) error { return sock.Send(b, to, netip.Addr{}) }, to)
+	carrier.Add(path)
+	h := secure.NewClient(secure.Config{Identity: identity, Verify: verify, Log: c.logger()}, carrier.Send)
+	var up atomic.Pointer[secure.Conn]
 	reading := make(chan struct{})
 	go func() { // ends when the socket is closed
 		defer close(reading)
 		_ = sock.Serve(context.Background(), func(b []byte, m packet.Meta) {
-			if m.Src == to {
+			if m.Src != to {
+				return
+			}
+			if conn := up.Load(); conn == nil {
 				h.Deliver(b, m)
+			} else if conn.Deliver(b, m) {
+				carrier.Heard(path)
 			}
 		})
 	}()
@@ -80,17 +99,76 @@ func (c *Client) handshake(ctx context.Context, identity *latchkey.Identity, to 
 		<-reading
 		return nil, err
 	}
-	l := &link{session: session.New(conn, session.Config{Client: true, Log: c.logger()}), remote: to, done: make(chan struct{})}
-	remove := c.tend(l.session)
+	up.Store(conn)
+	l := c.newLink(conn, dev, carrier, o)
+	l.serve(func() {
+		_ = sock.Close()
+		<-reading
+	})
+	return l, nil
+}
+
+// newLink makes a session of an established association. It is served by
+// serve.
+func (c *Client) newLink(conn *secure.Conn, dev Device, carrier *route.Carrier, o DialOptions) *link {
+	l := &link{client: c, device: dev, options: o, carrier: carrier, done: make(chan struct{})}
+	tick := carrier.Tick
+	if len(dev.Basestations) > 0 && o.Via != ViaLocal {
+		l.roamer = &roamer{link: l, nudge: make(chan struct{}, 1)}
+		tick = func(now time.Time) {
+			carrier.Tick(now)
+			l.roamer.tick(now)
+		}
+	}
+	l.session = session.New(conn, session.Config{Client: true, Roams: l.roamer != nil, Tick: tick, Log: c.logger()})
+	return l
+}
+
+// serve carries the session on a goroutine of its own; end takes down what is
+// below it.
+func (l *link) serve(end func()) {
+	remove := l.client.tend(l.session)
+	l.client.roam(l)
 	go func() { // ends with the session
 		defer close(l.done)
 		err := l.session.Serve()
 		remove()
-		_ = sock.Close()
-		<-reading
-		c.logger().Debug("session down", "device", to, "err", err)
+		l.mu.Lock()
+		l.over = true
+		l.mu.Unlock()
+		l.work.Wait()
+		l.mu.Lock()
+		adopted := l.adopted
+		l.mu.Unlock()
+		if adopted != nil {
+			adopted.close()
+		}
+		end()
+		l.client.logger().Debug("session down", "device", l.device.Alias, "err", err)
 	}()
-	return l, nil
+}
+
+// start runs f on a goroutine that ends with the session or before, unless the
+// session is over.
+func (l *link) start(f func()) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if !l.over {
+		l.work.Go(f)
+	}
+}
+
+// isLocal reports whether the session began on the device's own network.
+func (l *link) isLocal() bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.adopted == nil
+}
+
+// remote is where datagrams go now.
+func (l *link) remote() netip.AddrPort {
+	_, remote, _ := l.carrier.Current()
+	return remote
 }
 
 // close ends the session and waits for everything below it.

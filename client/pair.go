@@ -66,8 +66,10 @@ func (c *Client) Pair(ctx context.Context, u *latchkey.PairingURL, o PairOptions
 	if err := c.checkAlias(known, dev); err != nil {
 		return nil, err
 	}
-	conn := &Conn{client: c, device: Device{Key: dev.Key, Addrs: dev.Addrs, ID: dev.ID}}
-	if _, err := conn.renew(ctx); err != nil {
+	there := dev
+	there.Alias = "" // it is not known yet
+	conn, err := c.dialToPair(ctx, there)
+	if err != nil {
 		return nil, err
 	}
 	defer conn.Close()
@@ -79,11 +81,37 @@ func (c *Client) Pair(ctx context.Context, u *latchkey.PairingURL, o PairOptions
 	if u.ID == (latchkey.DeviceID{}) {
 		dev.ID = conn.askID(ctx, dev.ID)
 	}
+	if l, err := conn.link(); err == nil {
+		if base, ok := l.askBasestation(ctx); ok {
+			dev.Basestations, dev.BasestationKey, dev.Token = base.Basestations, base.BasestationKey, base.Token
+		}
+		if l.isLocal() {
+			defer c.remember(dev, l.remote(), nil)
+		}
+	}
 	if err := known.Add(dev); err != nil {
 		return nil, fmt.Errorf("paired, but not recorded: %w", err)
 	}
-	c.remember(dev, conn.Path().Remote, nil)
 	return &Paired{Alias: dev.Alias, Device: dev.ID, Key: dev.Key, User: reply.User, Role: reply.Role, Already: reply.Already}, nil
+}
+
+// dialToPair prefers the device's own network, where local modes work, to its
+// basestation.
+func (c *Client) dialToPair(ctx context.Context, dev Device) (*Conn, error) {
+	conn := &Conn{client: c, device: dev, options: DialOptions{Via: ViaLocal}}
+	_, err := conn.renew(ctx)
+	if err == nil {
+		return conn, nil
+	}
+	refused := (*refusedError)(nil)
+	if len(dev.Basestations) == 0 || errors.As(err, &refused) || errors.Is(err, latchkey.ErrIdentityChanged) || ctx.Err() != nil {
+		return nil, err
+	}
+	conn.options.Via = ViaAuto
+	if _, remote := conn.renew(ctx); remote != nil {
+		return nil, remote
+	}
+	return conn, nil
 }
 
 // checkAlias refuses an alias that stands for another device, before the
@@ -119,7 +147,7 @@ func (c *Client) meet(ctx context.Context, u *latchkey.PairingURL, accept func(l
 			failed.Tries = append(failed.Tries, Try{addr, err})
 			continue
 		}
-		l, err := c.handshake(ctx, identity, list[0], func(p secure.Peer) error {
+		l, err := c.handshake(ctx, identity, Device{}, DialOptions{}, list[0], func(p secure.Peer) error {
 			key = p.Key
 			return nil
 		})

@@ -18,7 +18,10 @@ func (d *Device) PairingURL() (*latchkey.PairingURL, error) {
 	if err != nil {
 		return nil, err
 	}
-	u := &latchkey.PairingURL{ID: d.DeviceID(identity.Fingerprint()), Key: identity.Fingerprint()}
+	u := &latchkey.PairingURL{
+		ID: d.DeviceID(identity.Fingerprint()), Key: identity.Fingerprint(),
+		Basestations: d.Basestations, BasestationKey: d.BasestationKey,
+	}
 	addr := d.Addr
 	if addr == "" {
 		addr = DefaultAddr
@@ -42,6 +45,28 @@ func (d *Device) PairingURL() (*latchkey.PairingURL, error) {
 	}
 	u.Addrs = reachable(bound)
 	return u, nil
+}
+
+// candidates are the addresses at which other hosts may reach the socket, on
+// the networks that this machine is attached to, and on itself.
+func (s *server) candidates() []netip.AddrPort {
+	var list []netip.AddrPort
+	for _, a := range s.sock.LocalAddrs() {
+		if !a.Addr().IsUnspecified() {
+			list = append(list, a)
+			continue
+		}
+		loopback := netip.AddrFrom4([4]byte{127, 0, 0, 1})
+		if a.Addr().Is6() {
+			loopback = netip.IPv6Loopback()
+		}
+		for _, ip := range append(hostAddrs(), loopback) {
+			if ip.Is4() == a.Addr().Is4() {
+				list = append(list, netip.AddrPortFrom(ip, a.Port()))
+			}
+		}
+	}
+	return list
 }
 
 // reachable returns the addresses to put into a pairing URL: those that are

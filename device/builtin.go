@@ -21,6 +21,7 @@ const (
 	pathServices = "/services"
 	pathMe       = "/me"
 	pathPairing  = "/pairing"
+	pathBase     = "/basestation"
 )
 
 // A resource is the action that the door is asked about, and what answers. The
@@ -39,6 +40,7 @@ var builtins = map[string]map[coap.Code]resource{
 	pathServices: {GET: {acl.CoAPGet, nil, (*peer).listServices}},
 	pathMe:       {GET: {acl.SelfRead, (*peer).user, (*peer).me}},
 	pathPairing:  {GET: {acl.PairRead, nil, (*peer).pairingStatus}},
+	pathBase:     {GET: {acl.SelfRead, (*peer).user, (*peer).basestation}},
 
 	pathPairing + "/local-initial": {POST: {acl.PairLocalInitial, nil, (*peer).pairLocalInitial}},
 }

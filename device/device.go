@@ -41,6 +41,12 @@ type Device struct {
 	Name string            // for people, shown in discovery; "": the id
 	Addr string            // UDP host:port; "": DefaultAddr
 
+	// Basestations are addresses, HOST:PORT, of the basestation that introduces
+	// clients from other networks; BasestationKey is its fingerprint. None: the
+	// device is reached on its own network only.
+	Basestations   []string
+	BasestationKey latchkey.Fingerprint
+
 	// Pairing says which modes are open from the start. LocalInitial closes
 	// for good once somebody has paired by it.
 	Pairing pairing.Modes

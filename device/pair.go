@@ -29,7 +29,7 @@ func (p *peer) asPairing() pairing.Peer { return pairing.Peer{Key: p.key, Local:
 func (p *peer) pairLocalInitial(_ context.Context, r *coap.Request) *coap.Response {
 	answer, err := p.pair(pairing.LocalInitial, r.Body)
 	if err != nil {
-		p.log.Warn("pairing refused", "op", pairing.LocalInitial, "source", p.source.Src, "code", latchkey.CodeOf(err), "err", err)
+		p.log.Warn("pairing refused", "op", pairing.LocalInitial, "source", p.source(), "code", latchkey.CodeOf(err), "err", err)
 		return refuse(err)
 	}
 	return answer

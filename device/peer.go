@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"net/netip"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -11,6 +12,7 @@ import (
 	"github.com/latchkey-dev/latchkey"
 	"github.com/latchkey-dev/latchkey/acl"
 	"github.com/latchkey-dev/latchkey/internal/packet"
+	"github.com/latchkey-dev/latchkey/internal/route"
 	"github.com/latchkey-dev/latchkey/internal/secure"
 	"github.com/latchkey-dev/latchkey/internal/session"
 	"github.com/latchkey-dev/latchkey/internal/stream"
@@ -21,13 +23,17 @@ type peer struct {
 	srv     *server
 	sess    *session.Session
 	key     latchkey.Fingerprint
-	local   bool // in the sense of pairing; see server.isLocal
-	source  packet.Meta
+	local   bool           // in the sense of pairing; see server.isLocal
+	carrier *route.Carrier // how datagrams reach the peer
+	id      session.ID
 	since   time.Time
 	paired  atomic.Bool // the key was seen to belong to a user
 	tunnels tunnels
 	work    work // what runs for the session
 	log     *slog.Logger
+
+	mu      sync.Mutex    // guards adopted
+	adopted *introduction // that brought the newest paths; nil: the session came directly
 }
 
 // verify decides in the handshake whether a proven key may have a session at
@@ -58,31 +64,50 @@ func (s *server) isLocal(p secure.Peer) bool {
 	return packet.OnLink(p.Meta)
 }
 
-// accept runs one session from its handshake to its end.
+// accept runs a session that came directly to the device's socket.
 func (s *server) accept(conn *secure.Conn) {
+	m := conn.Peer().Meta
+	carrier := route.NewCarrier()
+	path := route.LocalPath(func(b []byte) error { return s.sock.Send(b, m.Src, m.Dst) }, m.Src)
+	carrier.Add(path)
+	conn.SetSend(carrier.Send)
+	conn.Watch(func() { carrier.Heard(path) })
+	s.run(conn, carrier, nil)
+}
+
+// run serves one session from its handshake to its end. from is the
+// introduction that it began with, nil if it came directly.
+func (s *server) run(conn *secure.Conn, carrier *route.Carrier, from *introduction) {
 	proven := conn.Peer()
 	p := &peer{
-		srv: s, key: proven.Key, source: proven.Meta, local: s.isLocal(proven), since: time.Now(),
+		srv: s, key: proven.Key, local: from == nil && s.isLocal(proven), carrier: carrier, since: time.Now(),
 		log: s.log.With("peer", proven.Key.Short()),
 	}
 	p.sess = session.New(conn, session.Config{
 		Handler: p.serveCoAP, Accept: p.openTunnel, MaxBody: s.limits().Body, Critical: conditional,
-		Streams: stream.Limits{Streams: s.limits().Streams}, Log: s.log,
+		Streams: stream.Limits{Streams: s.limits().Streams}, Roams: s.attach.configured(), Tick: carrier.Tick, Log: s.log,
 	})
-	if err := s.enter(p); err != nil {
-		s.log.Warn("session refused", "peer", p.key, "source", p.source.Src, "err", err)
+	if from != nil {
+		from.session.Store(p.sess)
+		p.adopted = from
+	}
+	err := s.enter(p)
+	source, kind := p.source(), p.path()
+	if err != nil {
+		s.log.Warn("session refused", "peer", p.key, "source", source, "path", kind, "err", err)
 		p.sess.Close(err)
 		_ = p.sess.Serve() // returns at once: the session is closed
 		return
 	}
 	remove := s.sessions.Add(p.sess)
-	s.log.Info("session up", "peer", p.key, "user", p.subject().User, "source", p.source.Src, "path", acl.PathLocal)
-	err := p.sess.Serve()
+	s.log.Info("session up", "peer", p.key, "user", p.subject().User, "source", source, "path", kind)
+	err = p.sess.Serve()
 	s.leave(p)
+	p.release()
 	s.watchers.forget(p)
 	p.work.wait()
 	remove()
-	s.log.Info("session down", "peer", p.key, "source", p.source.Src, ending(err))
+	s.log.Info("session down", "peer", p.key, "source", source, "path", kind, ending(err))
 }
 
 // ending says why a session ended: a reason for what happens every day, an err
@@ -104,9 +129,84 @@ func ending(err error) slog.Attr {
 	return slog.Any("err", err)
 }
 
+// path says how the peer's datagrams travel now.
+func (p *peer) path() acl.PathKind {
+	kind, _, _ := p.carrier.Current()
+	return acl.PathKind(kind)
+}
+
+// source is the address that the peer's datagrams come from now; zero by way of
+// a relay, whose addresses say nothing about the peer.
+func (p *peer) source() netip.AddrPort {
+	kind, remote, _ := p.carrier.Current()
+	if kind == route.Relay {
+		return netip.AddrPort{}
+	}
+	return remote
+}
+
+// running finds the session that a client wants new paths for.
+func (s *server) running(id session.ID, key latchkey.Fingerprint) *peer {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for p := range s.peers {
+		if p.id == id && p.key == key {
+			return p
+		}
+	}
+	return nil
+}
+
+// adopt makes i the introduction whose paths the session has. The one before
+// has nothing to add once i has a path.
+func (p *peer) adopt(i *introduction) {
+	if !p.work.begin() {
+		i.close()
+		return
+	}
+	go func() { // ends with the session, with i, or when another is adopted
+		defer p.work.end()
+		defer i.close()
+		select {
+		case <-i.meeting.Up():
+		case <-time.After(introTime):
+			return
+		case <-p.sess.Context().Done():
+			return
+		}
+		p.mu.Lock()
+		before := p.adopted
+		p.adopted = i
+		p.mu.Unlock()
+		if before != nil {
+			before.replace()
+		}
+		select {
+		case <-i.replaced:
+		case <-p.sess.Context().Done():
+		}
+	}()
+}
+
+// release ends the introduction that the session has adopted.
+func (p *peer) release() {
+	p.mu.Lock()
+	i := p.adopted
+	p.adopted = nil
+	p.mu.Unlock()
+	if i != nil {
+		i.replace()
+	}
+}
+
 // enter counts p in, unless limits say no.
 func (s *server) enter(p *peer) error {
 	unpaired := p.subject().User == ""
+	id, err := p.sess.ID()
+	if err != nil {
+		return err
+	}
+	p.id = id
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	strangers := 0
@@ -171,7 +271,7 @@ func (p *peer) question(action acl.Action, resource string) *acl.Request {
 	return &acl.Request{
 		Device: p.srv.id, Peer: p.key, User: subject.User, Role: subject.Role,
 		Action: action, Resource: resource,
-		Path: acl.PathLocal, Source: p.source.Src.Addr(), Time: time.Now(),
+		Path: p.path(), Source: p.source().Addr(), Time: time.Now(),
 		KeyAdded: subject.Added, KeyOrigin: subject.Origin,
 	}
 }

@@ -64,6 +64,21 @@ func (d *Device) SetName(name string) error {
 	return s.rename(name)
 }
 
+// SetBasestation changes which basestation introduces clients to the device; no
+// address ends that. Sessions go on.
+func (d *Device) SetBasestation(addrs []string, key latchkey.Fingerprint) error {
+	s, err := d.serving()
+	if err != nil {
+		return err
+	}
+	c, err := newBaseConfig(addrs, key)
+	if err != nil {
+		return err
+	}
+	s.attach.set(c)
+	return nil
+}
+
 // OpenPairing opens pairing modes, for a length of time or, with 0, until they are
 // closed or used up.
 func (d *Device) OpenPairing(m pairing.Modes, length time.Duration) error {
@@ -129,6 +144,7 @@ type Status struct {
 	Since    time.Time       `json:"since"`
 	Pairing  pairing.Modes   `json:"pairing"`
 	Services []Service       `json:"services"`
+	Attach   AttachStatus    `json:"basestation"`
 	Sessions []SessionStatus `json:"sessions"`
 }
 
@@ -136,7 +152,7 @@ type Status struct {
 type SessionStatus struct {
 	Peer    latchkey.Fingerprint `json:"peer"`
 	User    string               `json:"user"`
-	Source  netip.AddrPort       `json:"source"`
+	Source  netip.AddrPort       `json:"source"` // zero by way of a relay
 	Path    acl.PathKind         `json:"path"`
 	Up      bool                 `json:"up"`
 	Since   time.Time            `json:"since"`
@@ -149,13 +165,13 @@ func (d *Device) Status() (Status, error) {
 	if err != nil {
 		return Status{}, err
 	}
-	st := Status{Info: s.info(), Since: s.started, Pairing: d.PairingModes(), Services: []Service{}, Sessions: []SessionStatus{}}
+	st := Status{Info: s.info(), Since: s.started, Pairing: d.PairingModes(), Services: []Service{}, Attach: s.attach.now(), Sessions: []SessionStatus{}}
 	for _, v := range s.services.Load().list {
 		st.Services = append(st.Services, Service{v.ID, v.target.String()})
 	}
 	for _, p := range s.all() {
 		one := SessionStatus{
-			Peer: p.key, User: p.subject().User, Source: p.source.Src, Path: acl.PathLocal,
+			Peer: p.key, User: p.subject().User, Source: p.source(), Path: p.path(),
 			Up: p.sess.Up(), Since: p.since, Tunnels: []string{},
 		}
 		for _, l := range p.tunnels.all() {

@@ -12,6 +12,7 @@ import (
 	"github.com/latchkey-dev/latchkey"
 	"github.com/latchkey-dev/latchkey/acl"
 	"github.com/latchkey-dev/latchkey/internal/packet"
+	"github.com/latchkey-dev/latchkey/internal/route"
 	"github.com/latchkey-dev/latchkey/internal/secure"
 	"github.com/latchkey-dev/latchkey/internal/session"
 	"github.com/latchkey-dev/latchkey/pairing"
@@ -42,10 +43,16 @@ type server struct {
 	announce announcer
 
 	sock     packet.Conn
-	loopback bool // the socket is bound to a loopback address
-	dtls     *secure.Server
+	loopback bool           // the socket is bound to a loopback address
+	legs     packet.Switch  // datagrams of the basestation
+	hub      *route.Hub     // paths of introduced clients
+	dtls     *secure.Server // clients on the device's own network
+	attach   *attachment
 	sessions session.Set
 	started  time.Time
+
+	ctx  context.Context // ends when the device stops
+	work work            // introductions under way
 
 	mu    sync.Mutex // guards peers
 	peers map[*peer]struct{}
@@ -90,6 +97,11 @@ func (s *server) configure() error {
 	s.door.prompt = s.dev.Authorize == nil
 	s.announce.name = s.dev.Name
 	s.watchers.limits = s.limits
+	base, err := newBaseConfig(s.dev.Basestations, s.dev.BasestationKey)
+	if err != nil {
+		return err
+	}
+	s.attach = newAttachment(s, base)
 	if err := s.setServices(s.dev.Services); err != nil {
 		return err
 	}
@@ -145,23 +157,33 @@ func (s *server) listen() error {
 		Send:   sock.Send,
 		Accept: s.accept,
 	}
+	s.hub = route.NewHub(route.HubConfig{Send: sock.Send, Addrs: s.candidates, Log: s.log})
 	return nil
+}
+
+// deliver takes a datagram from the socket: of the basestation, of an
+// introduced client, or of somebody on the network.
+func (s *server) deliver(b []byte, m packet.Meta) {
+	if !s.legs.Deliver(b, m) && !s.hub.Deliver(b, m) {
+		s.dtls.Deliver(b, m)
+	}
 }
 
 // serve runs until ctx ends and everything it started has ended.
 func (s *server) serve(ctx context.Context) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
-	s.started = time.Now()
+	s.started, s.ctx = time.Now(), ctx
 	var work sync.WaitGroup
 	reading := make(chan error, 1)
 	// The socket is read until the goodbyes are said: sessions need it to end well.
 	readCtx, stopReading := context.WithCancel(context.WithoutCancel(ctx))
 	defer stopReading()
-	go func() { reading <- s.sock.Serve(readCtx, s.dtls.Deliver) }() // ends with readCtx
+	go func() { reading <- s.sock.Serve(readCtx, s.deliver) }() // ends with readCtx
 	work.Go(func() { s.sessions.Run(readCtx) })
 	work.Go(func() { s.watchAccess(ctx) })
 	work.Go(func() { s.announceUntil(ctx) })
+	work.Go(func() { s.attach.run(ctx) })
 	if s.dev.Ready != nil {
 		s.dev.Ready(s.info())
 	}
@@ -172,6 +194,7 @@ func (s *server) serve(ctx context.Context) error {
 		cancel()
 	}
 	s.endSessions(errShutdown)
+	s.work.wait()
 	s.dtls.Close()
 	stopReading()
 	if err == nil {
@@ -185,10 +208,12 @@ func (s *server) serve(ctx context.Context) error {
 }
 
 func (s *server) info() Info {
+	base := s.attach.config.load()
 	return Info{
 		ID: s.id, Name: s.name(), Fingerprint: s.identity.Fingerprint(), Addrs: s.sock.LocalAddrs(),
 		PairingURL: &latchkey.PairingURL{
 			ID: s.id, Key: s.identity.Fingerprint(), Addrs: reachable(s.sock.LocalAddrs()),
+			Basestations: base.addrs, BasestationKey: base.key,
 		},
 	}
 }

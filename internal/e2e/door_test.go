@@ -11,6 +11,7 @@ import (
 	"sync"
 	"sync/atomic"
 	"testing"
+	"time"
 
 	"github.com/latchkey-dev/latchkey"
 	"github.com/latchkey-dev/latchkey/acl"
@@ -85,7 +86,7 @@ func TestRefusingHookLetsNothingThrough(t *testing.T) {
 		asked.Add(1)
 		return latchkey.ErrForbidden
 	})
-	operations := int64(0)
+	operations := int64(1) // the client asks by itself how to reach the device from elsewhere
 	for _, m := range methods {
 		for _, path := range paths {
 			r := client.NewRequest(m, path)
@@ -160,13 +161,23 @@ func TestRecordingHookSeesEverythingOnce(t *testing.T) {
 	_, _ = g.conn.Get(deadline(t), "/cam/a/b?c=d")
 	_, _ = g.conn.Get(deadline(t), "/pairing")
 	want = append(want, "coap:get /.well-known/core ", "coap:get /services ", "pair:read /pairing ")
+	want = append(want, "self:read  ") // the client asks by itself how to reach the device from elsewhere
+	for deadline(t).Err() == nil {
+		mu.Lock()
+		asked := slices.Contains(seen, "self:read  ")
+		mu.Unlock()
+		if asked {
+			break
+		}
+		time.Sleep(time.Millisecond)
+	}
 	for r, err := range g.conn.Observe(deadline(t), "/watch") {
 		if err != nil {
 			t.Fatal(err)
 		}
 		_ = r
 		want = append(want, "coap:observe /watch ")
-		if g.Notify("/watch"); len(want) == len(methods)*3+3+3 {
+		if g.Notify("/watch"); len(want) == len(methods)*3+4+3 {
 			break // the first answer and two notifications
 		}
 	}

@@ -5,8 +5,15 @@ import (
 	"sync"
 )
 
-// A Switch gives the datagrams of certain sources to those who registered for
-// them, so that several can share one socket. The zero Switch is ready.
+// First bytes of DTLS records (RFC 7983).
+const (
+	dtlsFirst = 20
+	dtlsLast  = 63
+)
+
+// A Switch gives the DTLS datagrams of certain sources to those who registered
+// for them, so that several can share one socket. STUN from the same sources is
+// for others. The zero Switch is ready.
 type Switch struct {
 	mu      sync.RWMutex
 	sources map[netip.AddrPort]*registration
@@ -36,6 +43,9 @@ func (s *Switch) Register(source netip.AddrPort, handle func(b []byte, m Meta)) 
 // Deliver hands over a datagram and reports whether anybody has registered for
 // its source.
 func (s *Switch) Deliver(b []byte, m Meta) bool {
+	if len(b) == 0 || b[0] < dtlsFirst || b[0] > dtlsLast {
+		return false
+	}
 	s.mu.RLock()
 	r := s.sources[m.Src]
 	s.mu.RUnlock()

@@ -22,9 +22,9 @@ var ranks = map[string]int{
 
 	"pairing": 3, "internal/gate": 3, "internal/forward": 3, "internal/route": 3,
 
-	"internal/session": 4, "internal/uplink": 5,
+	"internal/session": 4, "internal/uplink": 5, "internal/rendezvous": 6,
 
-	"device": 6, "client": 6, "basestation": 6,
+	"device": 7, "client": 7, "basestation": 7,
 
 	"internal/cli": 6, "internal/settings": 7, "internal/admin": 7, "internal/daemon": 8, "internal/station": 8,
 	"cmd/latchkeyd": 9, "cmd/latchkey": 9, "cmd/latchkey-basestation": 9,

@@ -36,7 +36,8 @@ type Config struct {
 	Handler coap.Handler           // answers requests; nil answers none
 	Accept  func(*stream.Incoming) // decides on streams; nil on the client
 	Streams stream.Limits
-	Roams   bool // the session may move to paths that carry less than the first one
+	Roams   bool                // the session may move to paths that carry less than the first one
+	Tick    func(now time.Time) // called about every 100 ms while the session is in a Set; may be nil
 
 	MaxBody  int          // of a CoAP message, bytes; 0 is internal/coap's default
 	Critical []uint16     // critical CoAP options that Handler understands, see coap.Config
@@ -51,6 +52,7 @@ type Session struct {
 	streams *stream.Mux
 	log     *slog.Logger
 	client  bool
+	beat    func(now time.Time)
 
 	served chan struct{} // closed when no more datagrams are taken
 
@@ -76,7 +78,7 @@ func New(conn *secure.Conn, c Config) *Session {
 		_, err := conn.Write(b)
 		return err
 	}
-	s := &Session{conn: conn, log: log, client: c.Client, served: make(chan struct{})}
+	s := &Session{conn: conn, log: log, client: c.Client, beat: c.Tick, served: make(chan struct{})}
 	s.ctx, s.end = context.WithCancelCause(context.Background())
 	s.coap = coap.New(coap.Config{Send: send, Handler: c.Handler, MaxBody: c.MaxBody, Critical: c.Critical, Log: log})
 	s.streams = stream.New(stream.Config{
@@ -211,6 +213,9 @@ func (s *Session) Ping(ctx context.Context) (time.Duration, error) {
 	return time.Since(start), nil
 }
 
+// LastHeard returns when something authentic last came from the peer.
+func (s *Session) LastHeard() time.Time { return s.conn.LastHeard() }
+
 // Up reports whether the path carries datagrams, as far as keep-alive knows.
 func (s *Session) Up() bool {
 	s.mu.Lock()
@@ -221,6 +226,9 @@ func (s *Session) Up() bool {
 // tick runs what is due; the Set calls it.
 func (s *Session) tick(now time.Time) {
 	s.coap.Tick(now)
+	if s.beat != nil {
+		s.beat(now)
+	}
 	s.mu.Lock()
 	verdict := s.keep.step(now, s.conn.LastHeard())
 	ping := verdict == probe && !s.pinging

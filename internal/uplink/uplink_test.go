@@ -79,7 +79,8 @@ func TestUnreachableByUDP(t *testing.T) {
 		t.Error(u.Transport())
 	}
 	cfg.Transports = UDP
-	if _, err := Dial(t.Context(), cfg); !errors.Is(err, ErrUnreachable) || !errors.Is(err, syscall.ENETUNREACH) {
+	if _, err := Dial(t.Context(), cfg); !errors.Is(err, ErrUnreachable) ||
+		!errors.Is(err, syscall.ENETUNREACH) || errors.Is(err, context.DeadlineExceeded) {
 		t.Error(err)
 	}
 }
@@ -255,17 +256,52 @@ func TestDialGivesUp(t *testing.T) {
 	}
 }
 
-// Who wins leaves no other connection behind.
-func TestOneRemains(t *testing.T) {
+// Who comes second is closed, and race waits for who is under way.
+func TestRace(t *testing.T) {
+	var closed []string
+	uplink := func(name string) *Uplink {
+		u := newUplink(name, netip.AddrPort{})
+		u.stop = func() { closed = append(closed, name) }
+		return u
+	}
+	late := make(chan struct{})
+	u, err := race(t.Context(), time.Millisecond, []attempt{
+		func(ctx context.Context) (*Uplink, error) {
+			<-ctx.Done()
+			defer close(late)
+			return uplink("late"), nil
+		},
+		func(context.Context) (*Uplink, error) { return nil, errors.New("no") },
+		func(context.Context) (*Uplink, error) { return uplink("first"), nil },
+	})
+	if err != nil || u.Transport() != "first" {
+		t.Fatal(u, err)
+	}
+	<-late
+	if len(closed) != 1 || closed[0] != "late" {
+		t.Error("closed", closed)
+	}
+	one, two := errors.New("one"), errors.New("two")
+	_, err = race(t.Context(), time.Hour, []attempt{
+		func(context.Context) (*Uplink, error) { return nil, one },
+		func(context.Context) (*Uplink, error) { return nil, two },
+	})
+	if !errors.Is(err, one) || !errors.Is(err, two) {
+		t.Error(err)
+	}
+}
+
+// Two names of one address share one attempt, as they share what comes from it.
+func TestSameAddressTwice(t *testing.T) {
 	s := newStation(t)
 	s.deaf.Store(true)
-	timer := time.AfterFunc(380*time.Millisecond, func() { s.deaf.Store(false) })
-	defer timer.Stop()
-	dial(t, config(t, s))
-	eventually(t, "one connection", func() bool {
-		udp, tls := s.live()
-		return udp+tls == 1
-	})
+	cfg := config(t, s, s.addr, s.addr)
+	cfg.Transports = UDP
+	ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+	defer cancel()
+	if _, err := Dial(ctx, cfg); !errors.Is(err, errTwice) {
+		t.Error(err)
+	}
 }
 
 func TestGoodbye(t *testing.T) {
@@ -384,6 +420,34 @@ func (p *proxy) as(user *url.Userinfo) func(*url.URL) (*url.URL, error) {
 	return func(*url.URL) (*url.URL, error) {
 		return &url.URL{Scheme: "http", User: user, Host: p.Addr().String()}, nil
 	}
+}
+
+// What an honest server never does: it speaks before we greeted.
+func TestProxySpeaksFirst(t *testing.T) {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		c, err := l.Accept()
+		if err != nil {
+			return
+		}
+		defer c.Close()
+		if _, err := http.ReadRequest(bufio.NewReader(c)); err == nil {
+			fmt.Fprint(c, "HTTP/1.1 200 OK\r\n\r\nhello")
+		}
+	}()
+	s := newStation(t)
+	cfg := config(t, s)
+	cfg.Transports, cfg.Proxy = TLS, (&proxy{Listener: l}).as(nil)
+	if _, err := Dial(t.Context(), cfg); !errors.Is(err, ErrProxy) || !errors.Is(err, latchkey.ErrProtocol) {
+		t.Error(err)
+	}
+	_ = l.Close()
+	<-done
 }
 
 func TestThroughProxy(t *testing.T) {

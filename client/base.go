@@ -1,0 +1,237 @@
+package client
+
+import (
+	"context"
+	"errors"
+	"net"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/latchkey-dev/latchkey"
+	"github.com/latchkey-dev/latchkey/internal/coap"
+	"github.com/latchkey-dev/latchkey/internal/signal"
+	"github.com/latchkey-dev/latchkey/internal/uplink"
+)
+
+const (
+	// keepBase is how long the leg to a basestation is kept warm after its last
+	// use, so that the next Dial needs no handshake.
+	keepBase = time.Minute
+	// legPatience is how long a leg may take to answer before it is doubted.
+	legPatience = 700 * time.Millisecond
+)
+
+// A base is what a client has to do with one basestation.
+type base struct {
+	client *Client
+	key    latchkey.Fingerprint
+
+	dialling chan struct{} // holds an element while somebody dials
+
+	mu      sync.Mutex // guards what follows
+	addrs   []string
+	leg     *uplink.Uplink
+	doubted bool // our network has changed since leg was made
+	users   int
+	idle    *time.Timer // ends the leg, while there are no users
+	meeting map[signal.SessionID]*introduction
+}
+
+// base returns the basestation of a device, in use until release is called. The
+// leg to it is dialled when it is needed.
+func (c *Client) base(dev Device) (b *base, release func(), err error) {
+	if len(dev.Basestations) == 0 || dev.BasestationKey.IsZero() {
+		return nil, nil, errNoBasestation
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.closed {
+		return nil, nil, net.ErrClosed
+	}
+	if c.network == nil {
+		if c.network, err = openNetwork(c.logger(), c.moved); err != nil {
+			return nil, nil, err
+		}
+	}
+	if b = c.bases[dev.BasestationKey]; b == nil {
+		b = &base{client: c, key: dev.BasestationKey, dialling: make(chan struct{}, 1), meeting: make(map[signal.SessionID]*introduction)}
+		if c.bases == nil {
+			c.bases = make(map[latchkey.Fingerprint]*base)
+		}
+		c.bases[b.key] = b
+	}
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.addrs = slices.Clone(dev.Basestations)
+	b.users++
+	if b.idle != nil {
+		b.idle.Stop()
+		b.idle = nil
+	}
+	return b, sync.OnceFunc(b.release), nil
+}
+
+var errNoBasestation = errors.New("the device has no basestation")
+
+// release counts a user out. The last one leaves the leg to be closed later.
+func (b *base) release() {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.users--; b.users == 0 {
+		b.idle = time.AfterFunc(keepBase, func() { b.client.drop(b) })
+	}
+}
+
+// drop closes a basestation that nobody uses, and the socket after the last.
+func (c *Client) drop(b *base) {
+	c.mu.Lock()
+	b.mu.Lock()
+	if b.users > 0 || c.bases[b.key] != b {
+		b.mu.Unlock()
+		c.mu.Unlock()
+		return
+	}
+	delete(c.bases, b.key)
+	leg := b.leg
+	b.leg = nil
+	b.mu.Unlock()
+	var network *network
+	if len(c.bases) == 0 {
+		network, c.network = c.network, nil
+	}
+	c.mu.Unlock()
+	if leg != nil {
+		leg.Close()
+	}
+	if network != nil {
+		network.close()
+	}
+}
+
+// Close ends what the client keeps warm for the next Dial. Connections are
+// closed by their own Close, which comes first. A closed Client dials no more
+// by way of basestations.
+func (c *Client) Close() error {
+	c.mu.Lock()
+	c.closed = true
+	list := make([]*base, 0, len(c.bases))
+	for _, b := range c.bases {
+		list = append(list, b)
+	}
+	c.mu.Unlock()
+	for _, b := range list {
+		b.mu.Lock()
+		if b.idle != nil {
+			b.idle.Stop()
+		}
+		b.users = 0
+		b.mu.Unlock()
+		c.drop(b)
+	}
+	return nil
+}
+
+// moved is called when the machine has other addresses: legs are dialled anew
+// before their next use, and sessions look for new paths.
+func (c *Client) moved() {
+	c.mu.Lock()
+	for _, b := range c.bases {
+		b.mu.Lock()
+		b.doubted = true
+		b.mu.Unlock()
+	}
+	links := slices.Clone(c.roaming)
+	c.mu.Unlock()
+	for _, r := range links {
+		r.moved()
+	}
+}
+
+// connect returns the leg, dialled if there is none that answers.
+func (b *base) connect(ctx context.Context) (*uplink.Uplink, error) {
+	select {
+	case b.dialling <- struct{}{}:
+		defer func() { <-b.dialling }()
+	case <-ctx.Done():
+		return nil, context.Cause(ctx)
+	}
+	b.mu.Lock()
+	leg, doubted, addrs := b.leg, b.doubted, b.addrs
+	b.doubted = false
+	b.mu.Unlock()
+	if leg != nil && leg.Context().Err() == nil && !doubted {
+		return leg, nil
+	}
+	identity, err := b.client.OpenIdentity()
+	if err != nil {
+		return nil, err
+	}
+	b.client.mu.Lock()
+	network := b.client.network
+	b.client.mu.Unlock()
+	if network == nil {
+		return nil, net.ErrClosed
+	}
+	fresh, err := uplink.Dial(ctx, uplink.Config{
+		Identity: identity, Addrs: addrs, Key: b.key, Socket: network, Handler: b.serve, Log: b.client.logger(),
+	})
+	if leg != nil {
+		go leg.Close() // ends by itself; its goodbye may have nowhere to go
+	}
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.leg = fresh
+	return fresh, err
+}
+
+// doubt makes the next connect dial anew unless the leg answers soon.
+func (b *base) doubt(ctx context.Context) {
+	b.mu.Lock()
+	leg := b.leg
+	b.mu.Unlock()
+	if leg == nil {
+		return
+	}
+	ctx, cancel := context.WithTimeout(ctx, legPatience)
+	defer cancel()
+	if leg.CoAP().Ping(ctx) != nil {
+		b.mu.Lock()
+		defer b.mu.Unlock()
+		b.doubted = b.doubted || b.leg == leg
+	}
+}
+
+// serve answers what the basestation asks.
+func (b *base) serve(_ context.Context, r *coap.Request) *coap.Response {
+	if r.Code != coap.POST || len(r.Path) != 1 {
+		return uplink.Refuse(latchkey.ErrNotFound)
+	}
+	switch r.Path[0] {
+	case signal.PathAnswer:
+		var a signal.Answer
+		if err := signal.Unmarshal(r.Body, &a); err != nil {
+			return uplink.Refuse(err)
+		}
+		if i := b.find(a.Session); i != nil {
+			i.answered(&a)
+			return uplink.Answer(coap.Changed, nil)
+		}
+	case signal.PathCandidates:
+		var c signal.Candidates
+		if err := signal.Unmarshal(r.Body, &c); err != nil {
+			return uplink.Refuse(err)
+		}
+		if i := b.find(c.Session); i != nil {
+			i.meeting.Candidates(&c)
+			return uplink.Answer(coap.Changed, nil)
+		}
+	}
+	return uplink.Refuse(latchkey.ErrNotFound)
+}
+
+func (b *base) find(id signal.SessionID) *introduction {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.meeting[id]
+}

@@ -1,0 +1,230 @@
+package client
+
+import (
+	"context"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/latchkey-dev/latchkey"
+	"github.com/latchkey-dev/latchkey/internal/coap"
+	"github.com/latchkey-dev/latchkey/internal/packet"
+	"github.com/latchkey-dev/latchkey/internal/rendezvous"
+	"github.com/latchkey-dev/latchkey/internal/route"
+	"github.com/latchkey-dev/latchkey/internal/secure"
+	"github.com/latchkey-dev/latchkey/internal/session"
+	"github.com/latchkey-dev/latchkey/internal/signal"
+	"github.com/latchkey-dev/latchkey/internal/uplink"
+)
+
+// introduceTime bounds an introduction and the handshake that follows.
+const introduceTime = 15 * time.Second
+
+// An introduction is one meeting with a device by way of its basestation, and
+// the session that comes of it or that it brings new paths.
+type introduction struct {
+	base    *base
+	release func() // of base
+	dev     Device
+	id      signal.SessionID
+	meeting *rendezvous.Meeting
+	carrier *route.Carrier
+	via     Via
+
+	handshake *secure.Handshake // of a new session
+	session   atomic.Pointer[session.Session]
+
+	answer  chan *signal.Answer // the first one
+	closing sync.Once
+}
+
+// introduce asks the device's basestation for an introduction, for the running
+// session of that name or a new one, and begins to look for paths. It returns
+// when the device's offer is there; paths may be up before.
+func (c *Client) introduce(ctx context.Context, dev Device, o DialOptions, carrier *route.Carrier, resume []byte, deliver func(*introduction)) (*introduction, error) {
+	b, release, err := c.base(dev)
+	if err != nil {
+		return nil, err
+	}
+	i := &introduction{
+		base: b, release: release, dev: dev, carrier: carrier, via: o.Via, answer: make(chan *signal.Answer, 1),
+	}
+	_, _ = rand.Read(i.id[:]) // never fails (crypto/rand)
+	deliver(i)
+	if err := i.begin(ctx, o, resume); err != nil {
+		i.close()
+		return nil, err
+	}
+	return i, nil
+}
+
+func (i *introduction) begin(ctx context.Context, o DialOptions, resume []byte) error {
+	c := i.base.client
+	leg, err := i.base.connect(ctx)
+	if err != nil {
+		return fmt.Errorf("basestation: %w", err)
+	}
+	identity, err := c.OpenIdentity()
+	if err != nil {
+		return err
+	}
+	c.mu.Lock()
+	network := c.network
+	c.mu.Unlock()
+	i.meeting, err = rendezvous.New(rendezvous.Config{
+		Identity: identity, Device: i.dev.ID, Role: signal.RoleClient, Session: i.id,
+		Hub: network.hub, Uplink: leg, Carrier: i.carrier, Servers: rendezvous.Servers(leg, nil),
+		Only: i.via.only(), Deliver: i.deliver, Log: c.logger(),
+	})
+	if err != nil {
+		return err
+	}
+	offer, err := i.meeting.Offer(resume)
+	if err != nil {
+		return err
+	}
+	ask := &signal.Connect{ID: i.dev.ID, SCT: i.dev.Token.Reveal(), Wait: o.Wait, Offer: *offer}
+	if o.JWT != "" {
+		ask.SCT, ask.JWT = "", o.JWT
+	}
+	if !o.Token.IsZero() {
+		ask.SCT, ask.JWT = o.Token.Reveal(), ""
+	}
+	if ask.SCT == "" && ask.JWT == "" {
+		return errNoToken
+	}
+	i.base.mu.Lock()
+	i.base.meeting[i.id] = i
+	i.base.mu.Unlock()
+	var got signal.Connected
+	if err := uplink.Call(ctx, leg.CoAP(), coap.POST, signal.PathConnect, ask, &got); err != nil {
+		return fmt.Errorf("basestation: %w", err)
+	}
+	if got.Relay != nil && i.via != ViaDirect {
+		if err := i.meeting.UseRelay(got.Relay); err != nil {
+			return err
+		}
+	}
+	return i.meet(ctx, leg)
+}
+
+var errNoToken = errors.New("basestation: no connect token for this device; pair with it on its own network, or bring a token with --token")
+
+// meet waits for the device's offer and starts with it.
+func (i *introduction) meet(ctx context.Context, leg *uplink.Uplink) error {
+	var a *signal.Answer
+	select {
+	case a = <-i.answer:
+	case <-leg.Context().Done():
+		return fmt.Errorf("basestation: %w", context.Cause(leg.Context()))
+	case <-ctx.Done():
+		return fmt.Errorf("the device does not answer by way of its basestation: %w", context.Cause(ctx))
+	}
+	if a.Offer == nil {
+		return &latchkey.RemoteError{Op: "introduction", Peer: i.dev.Key, Code: a.Code}
+	}
+	key, err := a.Offer.Verify(signal.RoleDevice, i.id, i.dev.ID)
+	if err != nil {
+		return err
+	}
+	if key != i.dev.Key {
+		return &latchkey.IdentityError{Device: i.dev.Alias, Got: key, Want: []latchkey.Fingerprint{i.dev.Key}}
+	}
+	if a.Relay != nil && i.via != ViaDirect {
+		if err := i.meeting.UseRelay(a.Relay); err != nil {
+			return err
+		}
+	}
+	if i.via == ViaRelay {
+		return nil
+	}
+	return i.meeting.Begin(a.Offer)
+}
+
+// answered takes the device's answer, once.
+func (i *introduction) answered(a *signal.Answer) {
+	select {
+	case i.answer <- a:
+	default:
+	}
+}
+
+// deliver takes a datagram of the device.
+func (i *introduction) deliver(b []byte, m packet.Meta) (taken, authentic bool) {
+	if s := i.session.Load(); s != nil {
+		authentic = s.Deliver(b, m)
+		return authentic, authentic
+	}
+	if i.handshake == nil {
+		return false, false
+	}
+	i.handshake.Deliver(b, m)
+	return true, false
+}
+
+// close ends the meeting. It may be called again.
+func (i *introduction) close() {
+	i.closing.Do(func() {
+		i.base.mu.Lock()
+		delete(i.base.meeting, i.id)
+		i.base.mu.Unlock()
+		if i.meeting != nil {
+			i.meeting.Leave()
+		}
+		i.release()
+	})
+}
+
+// openRemote makes a session with a device by way of its basestation.
+func (c *Client) openRemote(ctx context.Context, dev Device, o DialOptions) (*link, error) {
+	identity, err := c.OpenIdentity()
+	if err != nil {
+		return nil, err
+	}
+	if !o.Wait {
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithTimeout(ctx, introduceTime)
+		defer cancel()
+	}
+	carrier := route.NewCarrier()
+	var proven atomic.Bool
+	h := secure.NewClient(secure.Config{Identity: identity, Log: c.logger(), Verify: func(p secure.Peer) error {
+		if p.Key != dev.Key {
+			return &latchkey.IdentityError{Device: dev.Alias, Got: p.Key, Want: []latchkey.Fingerprint{dev.Key}}
+		}
+		proven.Store(true)
+		return nil
+	}}, carrier.Send)
+	i, err := c.introduce(ctx, dev, o, carrier, nil, func(i *introduction) { i.handshake = h })
+	if err != nil {
+		return nil, err
+	}
+	conn, err := i.shake(ctx, h)
+	if err != nil {
+		i.close()
+		if proven.Load() && errors.Is(err, latchkey.ErrHandshakeRefused) {
+			err = &refusedError{err}
+		}
+		return nil, err
+	}
+	l := c.newLink(conn, dev, carrier, o)
+	l.adopted = i
+	i.session.Store(l.session)
+	l.serve(func() {})
+	return l, nil
+}
+
+// shake performs the handshake as soon as there is a path.
+func (i *introduction) shake(ctx context.Context, h *secure.Handshake) (*secure.Conn, error) {
+	select {
+	case <-i.meeting.Up():
+	case <-ctx.Done():
+		return nil, fmt.Errorf("no %s path to the device: %w", i.via.word(), context.Cause(ctx))
+	}
+	ctx, cancel := context.WithTimeout(ctx, introduceTime)
+	defer cancel()
+	return h.Run(ctx)
+}

@@ -1,0 +1,127 @@
+package client
+
+import (
+	"context"
+	"log/slog"
+	"net"
+	"net/netip"
+	"slices"
+	"time"
+
+	"github.com/latchkey-dev/latchkey/internal/packet"
+	"github.com/latchkey-dev/latchkey/internal/route"
+)
+
+// watchEvery is how often we look whether the machine's addresses have changed.
+const watchEvery = 500 * time.Millisecond
+
+// A network is the one UDP socket over which a client talks to basestations and
+// has direct paths to devices.
+type network struct {
+	sock packet.Conn
+	legs packet.Switch // datagrams of basestations
+	hub  *route.Hub    // those of devices
+
+	stop context.CancelFunc
+	done chan struct{}
+}
+
+// openNetwork opens the socket. moved is called when the machine has other
+// addresses than before.
+func openNetwork(log *slog.Logger, moved func()) (*network, error) {
+	sock, err := packet.Listen(":0", packet.Config{})
+	if err != nil {
+		return nil, err
+	}
+	n := &network{sock: sock, done: make(chan struct{})}
+	n.hub = route.NewHub(route.HubConfig{Send: sock.Send, Addrs: n.addrs, Log: log})
+	ctx, stop := context.WithCancel(context.Background())
+	n.stop = stop
+	go func() { // ends with close
+		defer close(n.done)
+		watching := make(chan struct{})
+		go func() { // ends with ctx
+			defer close(watching)
+			watchAddrs(ctx, moved)
+		}()
+		_ = sock.Serve(ctx, func(b []byte, m packet.Meta) {
+			if !n.legs.Deliver(b, m) {
+				n.hub.Deliver(b, m)
+			}
+		})
+		<-watching
+	}()
+	return n, nil
+}
+
+func (n *network) close() {
+	n.stop()
+	_ = n.sock.Close()
+	<-n.done
+}
+
+// Send implements uplink.Socket.
+func (n *network) Send(b []byte, to netip.AddrPort, from netip.Addr) error {
+	return n.sock.Send(b, to, from)
+}
+
+// Register implements uplink.Socket.
+func (n *network) Register(source netip.AddrPort, h func([]byte, packet.Meta)) (unregister func()) {
+	return n.legs.Register(source, h)
+}
+
+// addrs are the addresses of this machine, with the socket's ports.
+func (n *network) addrs() []netip.AddrPort {
+	var list []netip.AddrPort
+	for _, a := range n.sock.LocalAddrs() {
+		loopback := netip.AddrFrom4([4]byte{127, 0, 0, 1})
+		if a.Addr().Is6() {
+			loopback = netip.IPv6Loopback()
+		}
+		for _, ip := range append(machineAddrs(), loopback) {
+			if ip.Is4() == a.Addr().Is4() {
+				list = append(list, netip.AddrPortFrom(ip, a.Port()))
+			}
+		}
+	}
+	return list
+}
+
+// machineAddrs returns the addresses of this machine that others may know, in a
+// fixed order.
+func machineAddrs() []netip.Addr {
+	addrs, err := net.InterfaceAddrs()
+	if err != nil {
+		return nil
+	}
+	var list []netip.Addr
+	for _, a := range addrs {
+		prefix, ok := a.(*net.IPNet)
+		if !ok {
+			continue
+		}
+		ip, ok := netip.AddrFromSlice(prefix.IP)
+		if ip = ip.Unmap(); ok && ip.IsGlobalUnicast() {
+			list = append(list, ip)
+		}
+	}
+	slices.SortFunc(list, netip.Addr.Compare)
+	return list
+}
+
+// watchAddrs calls moved whenever the machine has got or lost an address.
+func watchAddrs(ctx context.Context, moved func()) {
+	ticker := time.NewTicker(watchEvery)
+	defer ticker.Stop()
+	for before := machineAddrs(); ; {
+		select {
+		case <-ctx.Done():
+			return
+		case <-ticker.C:
+		}
+		if now := machineAddrs(); !slices.Equal(before, now) {
+			before = now
+			moved()
+		}
+	}
+}
