@@ -2,6 +2,7 @@ package latchkey_test
 
 import (
 	"bytes"
+	"crypto/sha256"
 	"encoding/base64"
 	"encoding/hex"
 	"encoding/json"
@@ -163,5 +164,12 @@ func TestTokenHashBytes(t *testing.T) {
 	other[31] ^= 1
 	if latchkey.TokenHashFromBytes(other).Equal(h) {
 		t.Error("hashes that differ in the last bit are equal")
+	}
+}
+
+func TestTokenHashSum(t *testing.T) {
+	token := latchkey.NewConnectToken()
+	if got, want := token.Hash().Sum(), sha256.Sum256([]byte(token.Reveal())); got != want {
+		t.Errorf("%x, want %x", got, want)
 	}
 }

@@ -330,3 +330,24 @@ func TestRemovalHoldsAtOnce(t *testing.T) {
 		t.Fatal(err)
 	}
 }
+
+// A panic in one change says no to all that were to be written with it, and the
+// registry goes on.
+func TestPanic(t *testing.T) {
+	s := newStore(t)
+	func() {
+		defer func() { _ = recover() }()
+		_ = s.update(func(t *tx) error {
+			t.putDevice(&Device{ID: latchkey.DeviceID{Product: "acme", Device: "gw1"}, Keys: []Key{{Fingerprint: fingerprint(1)}}})
+			panic("a test")
+		})
+		t.Error("the panic was swallowed")
+	}()
+	if _, ok := s.ByKey(fingerprint(1)); ok {
+		t.Error("half a change is in force")
+	}
+	add(t, s, "acme/gw2", 2)
+	if n := len(reopen(t, s).Devices()); n != 1 {
+		t.Errorf("%d devices", n)
+	}
+}

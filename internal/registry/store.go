@@ -135,6 +135,15 @@ func (s *Store) write(batch []*change) {
 	now := s.now.Load()
 	t := &tx{state: now.clone(), changes: make(map[vault.ID]vault.Record)}
 	answers := make([]error, len(batch))
+	finished := false
+	defer func() { // also after a panic, or the others would wait for ever
+		for i, c := range batch {
+			if !finished {
+				answers[i] = latchkey.ErrInternal
+			}
+			c.done <- answers[i]
+		}
+	}()
 	for i, c := range batch {
 		if answers[i] = s.refuseClosed(); answers[i] == nil {
 			answers[i] = c.fn(t)
@@ -149,9 +158,7 @@ func (s *Store) write(batch []*change) {
 			}
 		}
 	}
-	for i, c := range batch {
-		c.done <- answers[i]
-	}
+	finished = true
 }
 
 // put commits what t changed. What is taken away is held back first.
