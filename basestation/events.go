@@ -24,6 +24,7 @@ const (
 	EventAttachRefused   EventKind = "attach_refused"
 	EventTokens          EventKind = "tokens_replaced"
 	EventRevoked         EventKind = "revoked" // an attached device whose key the registry no longer has
+	EventPeerRefused     EventKind = "peer_refused" // before it asked for anything
 	EventGateRefused     EventKind = "gate_refused"
 	EventIntroduced      EventKind = "introduced"
 	EventNotIntroduced   EventKind = "not_introduced"

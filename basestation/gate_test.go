@@ -275,6 +275,19 @@ func TestGuessing(t *testing.T) {
 	receive(t, p.ended)
 }
 
+// TestGuessingFromOnePrefix refuses everybody from there for a while, tokens or not.
+func TestGuessingFromOnePrefix(t *testing.T) {
+	b := newBase(t, nil)
+	_, client, token := ready(t, b)
+	s, err := b.serving()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for s.failures.allow(prefixOf(b.addr.Addr()), time.Now()) { // all are on loopback
+	}
+	wants(t, client.do(coap.POST, signal.PathConnect, client.request(gateway, token)), coap.TooManyRequests, latchkey.CodeTooMany, nil)
+}
+
 func TestResources(t *testing.T) {
 	b := newBase(t, nil)
 	p := b.connectUDP(newIdentity(t))

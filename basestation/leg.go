@@ -108,7 +108,7 @@ func (s *station) carry(l *leg) {
 	_, registered := s.registry.ByKey(l.key)
 	l.trusted.Store(registered)
 	if !s.legs.add(l) {
-		s.events.refuse(Event{Kind: EventGateRefused, Key: l.key, Source: l.source, Reason: "too many peers from this source"})
+		s.events.refuse(Event{Kind: EventPeerRefused, Key: l.key, Source: l.source, Reason: "too many peers from this source"})
 		l.farewell(latchkey.CodeTooMany)
 		select { // the peer may have to finish its handshake first
 		case <-time.After(byeTime):

@@ -119,6 +119,7 @@ func TestSTUNByUDP(t *testing.T) {
 }
 
 func TestStrangeConnections(t *testing.T) {
+	t.Parallel() // one of them takes firstTime
 	b := newBase(t, nil)
 	for name, first := range map[string]string{
 		"garbage":       "\xff\xff\xff\xff",
@@ -191,6 +192,9 @@ func TestStrangersPerSource(t *testing.T) {
 		t.Errorf("told %v", code)
 	}
 	receive(t, refused.ended)
+	if len(b.kind(EventPeerRefused)) != 1 {
+		t.Error("no event")
+	}
 	b.connectUDP(key).attach(gateway)
 	b.connectTLS(key).attach(gateway)
 }

@@ -1,5 +1,5 @@
 // Package signal is what peers and a basestation tell each other: the messages
-// of docs/protocol.md, their encoding and their limits.
+// of docs/protocol.md section 12, their encoding and their limits.
 //
 // Each message is the body of a CoAP request or answer on the leg between a
 // peer and its basestation, in CBOR (RFC 8949) with small integers as keys:
