@@ -126,7 +126,7 @@ func dial(t *testing.T, c *client.Client) *client.Conn {
 func TestDeviceAndClient(t *testing.T) {
 	_, u := serve(t, "device")
 	dir := t.TempDir()
-	pair(t, filepath.Join(dir, "state"), u)
+	pair(t, filepath.Join(dir, "client-state"), u)
 	cmd := exec.CommandContext(t.Context(), build(t, "client"))
 	cmd.Dir = dir
 	out, err := cmd.CombinedOutput()
@@ -137,7 +137,7 @@ func TestDeviceAndClient(t *testing.T) {
 
 func TestTunnel(t *testing.T) {
 	u := echoDevice(t)
-	bin, dir := build(t, "tunnel"), filepath.Join(t.TempDir(), "state")
+	bin, dir := build(t, "tunnel"), filepath.Join(t.TempDir(), "client-state")
 	out, err := exec.CommandContext(t.Context(), bin, "-dir", dir, "-pair", u, "-as", "home").CombinedOutput()
 	if err != nil || !strings.HasPrefix(string(out), "paired with home as ") {
 		t.Fatalf("pair: %s, %v", out, err)

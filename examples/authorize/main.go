@@ -64,7 +64,7 @@ func main() {
 		fmt.Fprintf(w, "the door is %s", r.Body)
 	})
 	d := &device.Device{
-		Dir: "state", Addr: *addr, Handler: mux, Authorize: o.authorize, Pairing: pairing.LocalInitial,
+		Dir: "device-state", Addr: *addr, Handler: mux, Authorize: o.authorize, Pairing: pairing.LocalInitial,
 		Ready: func(i device.Info) { fmt.Println(i.PairingURL.Reveal()) },
 	}
 	log.Fatal(d.ListenAndServe(context.Background()))

@@ -1,5 +1,7 @@
 // Command client asks a paired device for its temperature. The device proves
-// the key that was pinned at pairing, or nothing is sent to it.
+// the key that was pinned at pairing, or nothing is sent to it. What pairs is
+//
+//	latchkey pair URL --as home --dir client-state
 package main
 
 import (
@@ -12,7 +14,7 @@ import (
 
 func main() {
 	ctx := context.Background()
-	conn, err := (&client.Client{Dir: "state"}).Dial(ctx, "home")
+	conn, err := (&client.Client{Dir: "client-state"}).Dial(ctx, "home")
 	if err != nil {
 		log.Fatal(err)
 	}

@@ -19,7 +19,7 @@ func main() {
 	mux.HandleFunc("GET /temperature", func(w device.ResponseWriter, r *device.Request) {
 		fmt.Fprintf(w, "21.5 for %s", r.User)
 	})
-	d := &device.Device{Dir: "state", Addr: *addr, Handler: mux, Pairing: pairing.LocalInitial}
+	d := &device.Device{Dir: "device-state", Addr: *addr, Handler: mux, Pairing: pairing.LocalInitial}
 	d.Services = []device.Service{{ID: "ssh", Target: "tcp://127.0.0.1:22"}}
 	d.Ready = func(i device.Info) { fmt.Println(i.PairingURL.Reveal()) }
 	log.Fatal(d.ListenAndServe(context.Background()))

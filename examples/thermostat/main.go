@@ -100,7 +100,7 @@ func main() {
 	defer stop()
 	t := &thermostat{temperature: 20, target: 21}
 	d := &device.Device{
-		Dir: "state", Name: "Thermostat", Addr: *addr, Handler: t.mux(), Pairing: pairing.LocalInitial,
+		Dir: "device-state", Name: "Thermostat", Addr: *addr, Handler: t.mux(), Pairing: pairing.LocalInitial,
 		Ready: func(i device.Info) { fmt.Println(i.PairingURL.Reveal()) },
 	}
 	var work sync.WaitGroup

@@ -21,7 +21,7 @@ import (
 
 func main() {
 	log.SetFlags(0)
-	dir := flag.String("dir", "state", "`DIR` of key and known devices")
+	dir := flag.String("dir", "client-state", "`DIR` of key and known devices")
 	url := flag.String("pair", "", "pair with the device of this `URL` and end")
 	alias := flag.String("as", "home", "`ALIAS` for the device that is paired")
 	flag.Parse()
