@@ -63,6 +63,7 @@ type allocation struct {
 	leg     *leg
 	k       *socket
 	src     netip.AddrPort // its client
+	lapse   atomic.Int64   // age at which the library's timer takes it away
 	channel atomic.Uint32  // number bound to the other leg's name; 0: none
 	queue   chan *datagram // payload on its way to the library
 	done    chan struct{}
@@ -73,7 +74,7 @@ type allocation struct {
 // channel data (RFC 8656 section 12.4), whatever its number, without padding.
 func (a *allocation) forward(frame []byte) {
 	count, n := &a.k.s.count, len(frame)-channelHeader
-	if !a.leg.rate.take(n, a.k.s.limits.Rate, int64(time.Since(a.leg.pair.started))) {
+	if !a.leg.rate.take(n, a.k.s.limits.Rate, int64(a.age())) {
 		count.dropped.Add(1)
 		return
 	}
@@ -119,13 +120,20 @@ func (a *allocation) enqueue(payload []byte) bool {
 	}
 }
 
-// ReadFrom returns a datagram of the other leg.
+// age is the time since the grant.
+func (a *allocation) age() time.Duration { return time.Since(a.leg.pair.started) }
+
+// ReadFrom returns a datagram of the other leg. After Close it lets the library
+// finish the request in work, which may be about this allocation, before the
+// library forgets it; no later request can change it.
 func (a *allocation) ReadFrom(b []byte) (int, net.Addr, error) {
 	select {
 	case d := <-a.queue:
 		defer d.free()
 		return copy(b, d.b[:d.n]), a.leg.peer.addr, nil
 	case <-a.done:
+		a.k.work.Lock()
+		defer a.k.work.Unlock()
 		return 0, nil, net.ErrClosed
 	}
 }
@@ -150,9 +158,9 @@ func (a *allocation) WriteTo(b []byte, to net.Addr) (int, error) {
 // it too; nothing here calls the library, which may hold its locks.
 func (a *allocation) Close() error {
 	a.once.Do(func() {
-		close(a.done)
 		a.leg.allocation.CompareAndSwap(a, nil)
 		a.k.remove(a)
+		close(a.done)
 		a.k.s.count.allocations.Add(-1)
 		a.leg.pair.check()
 	})

@@ -5,6 +5,7 @@ import (
 	"net"
 	"net/netip"
 	"strings"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -168,6 +169,65 @@ func TestLife(t *testing.T) {
 			t.Errorf("after the last allocation: %+v", s)
 		}
 	})
+}
+
+// TestLastMoment: an allocation that is about to lapse is only refreshed.
+func TestLastMoment(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		n := newNet(t, Config{})
+		c, _, _ := n.session(0)
+		for _, change := range []func() int{
+			func() int { return c.permit(c.grant.Peer) },
+			func() int { return c.bind(0x4000, c.grant.Peer) },
+		} {
+			c.refresh(60)
+			time.Sleep(59*time.Second + time.Millisecond)
+			before := n.bytes()
+			for _, m := range []*stun.Message{
+				c.request(stun.MethodCreatePermission, xorPeer(c.grant.Peer)),
+				c.request(stun.MethodChannelBind, raw(stun.AttrChannelNumber, 0x40, 0, 0, 0), xorPeer(c.grant.Peer)),
+			} {
+				n.s.Deliver(m.Raw, c.src)
+			}
+			synctest.Wait()
+			if sent := n.bytes() - before; sent != 0 {
+				t.Errorf("%d bytes answered in the last moment", sent)
+			}
+			if code := c.refresh(60); code != 0 {
+				t.Fatalf("Refresh answered %d", code)
+			}
+			if code := change(); code != 0 {
+				t.Errorf("after Refresh answered %d", code)
+			}
+		}
+		time.Sleep(61 * time.Second)
+		if got := n.s.Stats().Allocations; got != 1 {
+			t.Errorf("%d allocations, want the device's only", got)
+		}
+	})
+}
+
+// TestEndDuringRequests: sessions end while requests are in work.
+func TestEndDuringRequests(t *testing.T) {
+	n := newNet(t, Config{})
+	for range 200 {
+		c, d, end := n.session(0)
+		var all sync.WaitGroup
+		for _, p := range []*peer{c, d} {
+			all.Go(func() {
+				for i := range 4 {
+					m := p.request(stun.MethodCreatePermission, xorPeer(p.grant.Peer))
+					if i%2 == 1 {
+						m = p.request(stun.MethodChannelBind, raw(stun.AttrChannelNumber, 0x40, 0, 0, 0), xorPeer(p.grant.Peer))
+					}
+					n.s.Deliver(m.Raw, p.src)
+				}
+			})
+		}
+		all.Go(end)
+		all.Wait()
+	}
+	eventually(t, "no allocation is left", func() bool { return n.s.Stats().Allocations == 0 })
 }
 
 func TestLimits(t *testing.T) {

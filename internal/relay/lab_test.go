@@ -24,7 +24,7 @@ import (
 // printed.
 func run(t *testing.T, program string, args ...string) string {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), 3*time.Second)
 	defer cancel()
 	out, err := exec.CommandContext(ctx, program, args...).CombinedOutput()
 	if _, failed := err.(*exec.ExitError); err != nil && !failed {
@@ -129,7 +129,7 @@ func TestForeignClientMayNot(t *testing.T) {
 	}()
 	port := uint16(listener.LocalAddr().(*net.UDPAddr).Port)
 	h := newHost(t, "127.0.0.1", Config{}, lapse)
-	for _, more := range [][]string{nil, {"-s"}, {"-I", "-s"}, {"-G"}} {
+	for _, more := range [][]string{nil, {"-s"}, {"-G"}, {"-I", "-s"}} {
 		for _, peer := range []netip.AddrPort{echo(t), netip.AddrPortFrom(netip.MustParseAddr("127.0.0.2"), port)} {
 			out := h.allocated(t, func(c signal.Grant) string { return h.uclient(t, c, peer, more...) })
 			if !strings.Contains(out, "403") && !strings.Contains(strings.Join(more, ""), "I") {

@@ -23,6 +23,8 @@ const (
 
 	// allocationLifetime is what a client gets that asks for none.
 	allocationLifetime = 10 * time.Minute
+	// lastMoment is the end of an allocation's life in which it is not changed.
+	lastMoment = time.Second
 	// linger is how long a connection may outlive its allocation.
 	linger = 2 * time.Second
 

@@ -20,7 +20,9 @@ type socket struct {
 	done      chan struct{}
 	once      sync.Once
 
-	current struct { // request in work; of the library's read loop
+	work    sync.Mutex // held while the library works at a request
+	working bool       // of the library's read loop, as is current
+	current struct {   // request in work
 		src  netip.AddrPort
 		size int
 		port uint16 // that a ChannelBind asks for; 0 in other requests
@@ -74,20 +76,24 @@ func (k *socket) permitted(src net.Addr, peer net.IP) bool {
 	return ok && ip == name.Addr() && (!k.current.bind || k.current.port == name.Port())
 }
 
-// ReadFrom returns the next message for the library.
+// ReadFrom returns the next message for the library, and holds k.work until the
+// library comes back for another.
 func (k *socket) ReadFrom(b []byte) (int, net.Addr, error) {
-	var d *datagram
-	select {
-	case d = <-k.known:
-	default:
-		select {
-		case d = <-k.known:
-		case d = <-k.strangers:
-		case <-k.done:
-			return 0, nil, net.ErrClosed
-		}
+	if k.working {
+		k.working = false
+		k.work.Unlock()
+	}
+	d := k.next()
+	for d != nil && k.tooLate(d) {
+		d.free()
+		d = k.next()
+	}
+	if d == nil {
+		return 0, nil, net.ErrClosed
 	}
 	defer d.free()
+	k.work.Lock()
+	k.working = true
 	m := d.b[:d.n]
 	k.current.src, k.current.size = d.src, d.n
 	k.current.bind, k.current.port = binary.BigEndian.Uint16(m) == typeChannelBind, 0
@@ -97,12 +103,60 @@ func (k *socket) ReadFrom(b []byte) (int, net.Addr, error) {
 	return copy(b, m), net.UDPAddrFromAddrPort(d.src), nil
 }
 
+// next waits for a message; nil after Close.
+func (k *socket) next() *datagram {
+	select {
+	case d := <-k.known:
+		return d
+	default:
+	}
+	select {
+	case d := <-k.known:
+		return d
+	case d := <-k.strangers:
+		return d
+	case <-k.done:
+		return nil
+	}
+}
+
+// tooLate reports whether a message asks for a permission or a channel when the
+// allocation is about to lapse. The library cannot add one to an allocation
+// that its timer takes away meanwhile; the client should have refreshed it.
+func (k *socket) tooLate(d *datagram) bool {
+	kind := binary.BigEndian.Uint16(d.b[:])
+	if kind != typePermission && kind != typeChannelBind {
+		return false
+	}
+	a := k.allocation(d.src)
+	return a != nil && a.age()+lastMoment > time.Duration(a.lapse.Load())
+}
+
+// note keeps in mind when an allocation lapses that was made or refreshed.
+func (k *socket) note(answer []byte, dst netip.AddrPort) {
+	kind := binary.BigEndian.Uint16(answer)
+	if kind != typeAllocateSuccess && kind != typeRefreshSuccess {
+		return
+	}
+	a := k.allocation(dst)
+	if a == nil {
+		return
+	}
+	attributes(answer, func(kind uint16, v []byte) bool {
+		if kind == attributeLifetime && len(v) == 4 {
+			a.lapse.Store(int64(a.age() + time.Duration(binary.BigEndian.Uint32(v))*time.Second))
+		}
+		return true
+	})
+}
+
 // WriteTo sends what the library answers or indicates. An answer is written
 // while its request is in work.
 func (k *socket) WriteTo(b []byte, to net.Addr) (int, error) {
 	dst := to.(*net.UDPAddr).AddrPort()
 	n := len(b)
 	if n >= stunHeader && b[0] <= 3 && binary.BigEndian.Uint16(b)&responseBit != 0 {
+		k.note(b, dst)
 		b = tidy(b)
 		if !k.s.affords(k, dst, k.current.size, len(b)) {
 			return n, nil

@@ -24,10 +24,15 @@ const (
 	typeSend           = 0x0016 // indication
 	typeBindingSuccess = 0x0101
 	typeChannelError   = 0x0119
-	responseBit        = 0x0100
-	errorBits          = 0x0110
+
+	typeAllocateSuccess = 0x0103
+	typeRefreshSuccess  = 0x0104
+
+	responseBit = 0x0100
+	errorBits   = 0x0110
 
 	attributeError       = 0x0009
+	attributeLifetime    = 0x000d
 	attributePeer        = 0x0012
 	attributeMapped      = 0x0020
 	attributeFingerprint = 0x8028
