@@ -35,6 +35,7 @@ type Stream struct {
 	wake     chan struct{} // has an element when there is something for the writer
 	space    chan struct{} // has an element when the queue was taken
 	stopped  chan struct{} // closed when the writer has ended
+	deaf     chan struct{} // closed when nothing is read any more
 	greeted  bool          // the CSM came; only Serve touches it
 	released bool          // a Release came; only Serve touches it
 
@@ -57,6 +58,7 @@ func NewStream(conn net.Conn, cfg Config) *Stream {
 		wake:    make(chan struct{}, 1),
 		space:   make(chan struct{}, 1),
 		stopped: make(chan struct{}),
+		deaf:    make(chan struct{}),
 		largest: baseMessageSize,
 	}
 	cfg.Send, cfg.AckTimeout = s.Send, neverRepeat
@@ -85,6 +87,7 @@ func (s *Stream) Serve() error {
 	if !ended {
 		group.Go(s.write)
 		err := s.read()
+		close(s.deaf)
 		if s.released {
 			err = ErrReleased
 		}
@@ -102,8 +105,8 @@ func (s *Stream) Serve() error {
 }
 
 // Close ends everything under way, as Endpoint.Close does, and the connection:
-// what is queued and a Release go out, for at most a second. It does not wait;
-// Serve returns afterwards.
+// what is queued and a Release go out, and the peer may close too, each for at
+// most a second. It does not wait; Serve returns afterwards.
 func (s *Stream) Close() {
 	_ = s.enqueue(signal(signalRelease, token{}, nil, "")) // fails only if it ends already
 	s.finish(net.ErrClosed)

@@ -189,6 +189,7 @@ type plain struct {
 
 func newPlain(t testing.TB, conn net.Conn) *plain {
 	t.Helper()
+	t.Cleanup(func() { _ = conn.Close() })
 	p := &plain{t: t, conn: conn, in: frameReader{from: bufio.NewReader(conn)}}
 	if m := p.next(); m.code != signalCSM || m.options[0].ID != 2 || decodeUint(m.options[0].Value) != 1152 || m.options[1].ID != 4 {
 		t.Fatal("no CSM came first, but", m)
@@ -355,6 +356,48 @@ func TestStreamReleaseLetsAnswersCome(t *testing.T) {
 	y.Close()
 	if err := await(t, end); !errors.Is(err, ErrReleased) {
 		t.Error(err)
+	}
+}
+
+// A halfPipe is a pipe that knows the half-close of TCP and TLS.
+type halfPipe struct {
+	net.Conn
+	halved chan struct{}
+}
+
+func (h *halfPipe) CloseWrite() error {
+	close(h.halved)
+	return nil
+}
+
+// The peer may read our last words before the connection goes, for a second.
+func TestStreamLingers(t *testing.T) {
+	for _, closes := range []bool{true, false} {
+		synctest.Test(t, func(t *testing.T) {
+			x, y := net.Pipe()
+			defer y.Close()
+			h := &halfPipe{Conn: x, halved: make(chan struct{})}
+			s, end := served(t, h, Config{})
+			peer := newPlain(t, y)
+			peer.write("00e1")
+			go s.Close()
+			if m := peer.next(); m.code != signalRelease {
+				t.Error(m)
+			}
+			<-h.halved
+			synctest.Wait()
+			peer.write("0000") // a closed pipe would not take it
+			start := time.Now()
+			if closes {
+				y.Close()
+			}
+			if err := <-end; err != nil {
+				t.Error(err)
+			}
+			if took := time.Since(start); closes && took != 0 || took > lastTime {
+				t.Error("took", took)
+			}
+		})
 	}
 }
 

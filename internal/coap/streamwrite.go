@@ -110,8 +110,22 @@ func (s *Stream) write() {
 		over := s.ending && len(s.out) == 0
 		s.mu.Unlock()
 		if over {
+			s.linger()
 			return
 		}
+	}
+}
+
+// linger gives the peer time to read the last words: to close a connection on
+// which it has something to say might take them back (RFC 2525 section 2.17).
+func (s *Stream) linger() {
+	c, ok := s.conn.(interface{ CloseWrite() error })
+	if !ok || c.CloseWrite() != nil {
+		return
+	}
+	select {
+	case <-s.deaf:
+	case <-time.After(lastTime):
 	}
 }
 
