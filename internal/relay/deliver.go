@@ -11,7 +11,7 @@ import (
 // dropped without an answer.
 func (s *Server) Deliver(b []byte, src netip.AddrPort) {
 	src = netip.AddrPortFrom(src.Addr().Unmap(), src.Port())
-	if !src.IsValid() || src.Port() == 0 || len(b) < channelHeader {
+	if !src.IsValid() || src.Port() == 0 || len(b) < channelHeader || s.udp.closed() {
 		return
 	}
 	if b[0] > 3 {
@@ -27,8 +27,6 @@ func (s *Server) Deliver(b []byte, src netip.AddrPort) {
 		queue = s.udp.known
 	}
 	select {
-	case <-s.udp.done:
-		d.free()
 	case queue <- d:
 	default:
 		s.count.dropped.Add(1)

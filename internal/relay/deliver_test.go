@@ -170,6 +170,12 @@ func TestNoAnswer(t *testing.T) {
 	if got := n.bytes(); got != stunHeader+12+8 {
 		t.Errorf("%d bytes sent, want the last answer only", got)
 	}
+	before := n.bytes()
+	n.s.Close()
+	n.s.Deliver(request, src)
+	if n.bytes() != before {
+		t.Error("answered after Close")
+	}
 }
 
 // TestFlood: forged requests from one source and from very many make no more

@@ -195,6 +195,15 @@ func (k *socket) Close() error {
 	return nil
 }
 
+func (k *socket) closed() bool {
+	select {
+	case <-k.done:
+		return true
+	default:
+		return false
+	}
+}
+
 // LocalAddr is the same for all, as a client is told apart by its source.
 func (k *socket) LocalAddr() net.Addr { return &net.UDPAddr{IP: net.IPv4zero} }
 
