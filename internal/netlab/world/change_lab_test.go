@@ -34,6 +34,27 @@ func TestFlushMappings(t *testing.T) {
 	}
 }
 
+// What comes to a port before its host has sent anything does not take the port
+// away from the host.
+func TestEarlyDatagram(t *testing.T) {
+	w := New(t, Config{Sites: []SiteConfig{{Kind: PortRestricted}}})
+	r := newReflector(t, w, baseAddrs(w))
+	s := w.Sites[0]
+	c := listen(t, s.Hosts[0].Node, netip.AddrPortFrom(s.Hosts[0].Addr(), 5690))
+	m, _ := r.mapped(c, 1)
+	w.run(s.Router, "", "conntrack", "-F")
+	s.Router.Run("nft", "flush", "map", "ip", "nat", "owner")
+	send(t, r.conn[0], "early", m)
+	again, ok := r.mapped(c, 0)
+	if !ok || again != m {
+		t.Errorf("mapped to %s, and after an early datagram to %s", m, again)
+	}
+	send(t, r.conn[0], "in time", m)
+	if got, _, _ := receive(t, c, patience); got != "in time" {
+		t.Errorf("the host received %q", got)
+	}
+}
+
 func TestMappingExpires(t *testing.T) {
 	w := New(t, Config{Sites: []SiteConfig{{Kind: PortRestricted, UDPLife: time.Second}}})
 	r := newReflector(t, w, baseAddrs(w))
