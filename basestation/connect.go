@@ -32,28 +32,29 @@ func (s *station) connect(ctx context.Context, l *leg, r *coap.Request) (*coap.R
 	case s.failures.spent(prefixOf(l.source.Addr()), started):
 		return nil, latchkey.ErrTooMany
 	}
-	if err := s.admit(ctx, &m, l, started); err != nil {
+	device, present := s.presence.Get(m.ID)
+	if err := s.admit(ctx, &m, l, !present, started); err != nil {
 		return s.turnAway(ctx, l, &m, started, err)
 	}
 	s.legs.trust(l)
-	return s.begin(l, &m)
-}
-
-// begin introduces a client that may be to a device that may be away.
-func (s *station) begin(l *leg, m *signal.Connect) (*coap.Response, error) {
-	device, present := s.presence.Get(m.ID)
 	switch {
 	case !present && !m.Wait:
 		return nil, latchkey.ErrOffline
 	case present && device.Key() == l.key:
 		return nil, errOwnKey
 	}
+	return s.begin(l, &m, device)
+}
+
+// begin introduces a client to a device, or makes it wait for one that is away,
+// which is nil.
+func (s *station) begin(l *leg, m *signal.Connect, device Attachment) (*coap.Response, error) {
 	in, err := s.introductions.begin(m.Offer.Session, m.ID, l.key)
 	if err != nil {
 		return nil, err
 	}
-	connected := &signal.Connected{Session: in.session, Servers: s.srv.PublicAddrs, Waiting: !present}
-	if !present {
+	connected := &signal.Connected{Session: in.session, Servers: s.srv.PublicAddrs, Waiting: device == nil}
+	if device == nil {
 		if !l.await(m.ID) {
 			s.introductions.end(in)
 			return nil, latchkey.ErrTooMany

@@ -36,15 +36,19 @@ const (
 var errGate = fmt.Errorf("basestation: the gate is closed: %w", latchkey.ErrForbidden)
 
 // admit decides whether the client may be introduced to the device. Its error is
-// for the log. It looks at tokens alone: whether the device is attached plays no
-// part.
-func (s *station) admit(ctx context.Context, m *signal.Connect, l *leg, now time.Time) error {
+// for the log. It looks at tokens alone: that the device is away only spares the
+// client a use of its token.
+func (s *station) admit(ctx context.Context, m *signal.Connect, l *leg, away bool, now time.Time) error {
 	if m.JWT == "" {
 		token, err := latchkey.ParseConnectToken(m.SCT)
 		if err != nil {
 			return err
 		}
-		return s.registry.Redeem(m.ID, token.Hash(), l.key, now)
+		redeem := s.registry.Redeem
+		if away && !m.Wait {
+			redeem = s.registry.Check
+		}
+		return redeem(m.ID, token.Hash(), l.key, now)
 	}
 	key, err := x509.ParsePKIXPublicKey(m.Offer.Key) // whose fingerprint is l.key
 	if err != nil {

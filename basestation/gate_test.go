@@ -243,6 +243,28 @@ func TestGateUses(t *testing.T) {
 		device.next(signal.PathIntroduce, &signal.Introduce{})
 	}
 	wants(t, client.do(coap.POST, signal.PathConnect, client.request(gateway, token)), coap.Forbidden, latchkey.CodeForbidden, nil)
+	device.end()
+	until(t, "the device is gone", func() bool { s, _ := b.Status(); return s.Devices == 0 })
+	wants(t, client.do(coap.POST, signal.PathConnect, client.request(gateway, token)), coap.Forbidden, latchkey.CodeForbidden, nil)
+}
+
+// TestGateUsesOffline asks for a device that is away, which costs no use.
+func TestGateUsesOffline(t *testing.T) {
+	b := newBase(t, nil)
+	device, client, _ := ready(t, b)
+	token := latchkey.NewConnectToken()
+	wants(t, device.do(coap.PUT, signal.PathTokens, &signal.Tokens{Version: 2, List: []signal.Token{
+		{Hash: token.Hash().Sum(), Uses: 1},
+	}}), coap.Changed, 0, nil)
+	device.end()
+	until(t, "the device is gone", func() bool { s, _ := b.Status(); return s.Devices == 0 })
+	for range 3 {
+		wants(t, client.do(coap.POST, signal.PathConnect, client.request(gateway, token)), coap.ServiceUnavailable, latchkey.CodeOffline, nil)
+	}
+	device = b.connectUDP(device.key)
+	device.attach(gateway)
+	wants(t, client.do(coap.POST, signal.PathConnect, client.request(gateway, token)), coap.Created, 0, &signal.Connected{})
+	device.next(signal.PathIntroduce, &signal.Introduce{})
 }
 
 func TestOfferMustBeOwn(t *testing.T) {

@@ -24,6 +24,8 @@ type Registry interface {
 	// Redeem returns nil if the token opens the gate to the device, and counts
 	// the use.
 	Redeem(id latchkey.DeviceID, h latchkey.TokenHash, client latchkey.Fingerprint, now time.Time) error
+	// Check is Redeem without counting the use.
+	Check(id latchkey.DeviceID, h latchkey.TokenHash, client latchkey.Fingerprint, now time.Time) error
 	// Err returns why the last change could not be kept, nil if it could.
 	Err() error
 }

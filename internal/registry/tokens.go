@@ -148,6 +148,14 @@ func (s *Store) Redeem(id latchkey.DeviceID, h latchkey.TokenHash, client latchk
 	})
 }
 
+// Check is Redeem without counting the use: for a client that is not introduced
+// because the device is away.
+func (s *Store) Check(id latchkey.DeviceID, h latchkey.TokenHash, client latchkey.Fingerprint, now time.Time) error {
+	snap := s.now.Load()
+	_, _, err := snap.redeem(snap.held, id, h.Sum(), client, now)
+	return err
+}
+
 // redeem decides. It returns what opens, and whether its uses are counted.
 func (st *state) redeem(away held, id latchkey.DeviceID, h [32]byte, client latchkey.Fingerprint, now time.Time) (g grant, counted bool, err error) {
 	if st.devices[id] == nil {
