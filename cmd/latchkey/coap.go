@@ -69,7 +69,7 @@ func (p *program) coapRequest(name string, method client.Method, body bool) *cob
 		c.Flags().StringVar(&f.data, "data", "", "body: text, @FILE, or - for stdin")
 		c.Flags().StringVar(&f.format, "format", "text", "`FORMAT` of the body: a name such as json, or a number")
 	}
-	return p.JSONFlag(c)
+	return cli.CompleteArgs(p.JSONFlag(c), p.aliases)
 }
 
 // noResource says where to find out which paths there are.
@@ -122,7 +122,7 @@ func (p *program) data(arg string) ([]byte, error) {
 }
 
 func (p *program) coapObserve() *cobra.Command {
-	return p.JSONFlag(&cobra.Command{
+	return cli.CompleteArgs(p.JSONFlag(&cobra.Command{
 		Use:   "observe ALIAS PATH",
 		Short: "Print a resource now and each time that it changes, until interrupted",
 		Args:  cobra.ExactArgs(2),
@@ -131,7 +131,7 @@ func (p *program) coapObserve() *cobra.Command {
 				return p.observe(c.Context(), conn, args[1])
 			})
 		},
-	})
+	}), p.aliases)
 }
 
 func (p *program) observe(ctx context.Context, conn *client.Conn, path string) error {

@@ -23,6 +23,21 @@ func (p *program) known(f func(*client.Known) error) error {
 	return f(known)
 }
 
+// aliases offers the known devices to a shell.
+func (p *program) aliases(*cobra.Command) []string {
+	var names []string
+	err := p.known(func(known *client.Known) error {
+		for _, d := range known.List() {
+			names = append(names, d.Alias)
+		}
+		return nil
+	})
+	if err != nil {
+		return nil
+	}
+	return names
+}
+
 func (p *program) devices() *cobra.Command {
 	return p.JSONFlag(&cobra.Command{
 		Use:   "devices",
@@ -42,7 +57,7 @@ func (p *program) devices() *cobra.Command {
 }
 
 func (p *program) trust() *cobra.Command {
-	return &cobra.Command{
+	return cli.CompleteArgs(&cobra.Command{
 		Use:   "trust ALIAS FINGERPRINT",
 		Short: "Accept another key for a known device",
 		Long: `Make FINGERPRINT the key that ALIAS stands for. Do this only when the device was
@@ -55,18 +70,18 @@ replaced on purpose, and take the fingerprint from the device itself.`,
 			}
 			return p.known(func(known *client.Known) error { return known.Trust(args[0], key) })
 		},
-	}
+	}, p.aliases)
 }
 
 func (p *program) forget() *cobra.Command {
-	return &cobra.Command{
+	return cli.CompleteArgs(&cobra.Command{
 		Use:   "forget ALIAS",
 		Short: "Remove a device from the known ones; the device is not asked",
 		Args:  cobra.ExactArgs(1),
 		RunE: func(_ *cobra.Command, args []string) error {
 			return p.known(func(known *client.Known) error { return known.Forget(args[0]) })
 		},
-	}
+	}, p.aliases)
 }
 
 func parseFingerprint(s string) (latchkey.Fingerprint, error) {

@@ -30,6 +30,7 @@ built with its library. A device is paired once and then known by an alias that
 stands for its key.`,
 	}
 	c.PersistentFlags().StringVar(&p.dir, "dir", "", "`DIR` of key and known devices (default latchkey in the user's configuration directory)")
+	_ = c.MarkPersistentFlagDirname("dir") // the flag exists
 	c.AddCommand(
 		p.fingerprint(), p.pair(), p.devices(), p.trust(), p.forget(), p.discover(),
 		p.services(), p.tunnel(), p.coap(), p.ping(), cli.ManCommand(),
@@ -88,7 +89,7 @@ device's administrator adds it with "latchkeyd user add NAME --key FINGERPRINT".
 }
 
 func (p *program) services() *cobra.Command {
-	return p.JSONFlag(&cobra.Command{
+	return cli.CompleteArgs(p.JSONFlag(&cobra.Command{
 		Use:   "services ALIAS",
 		Short: "List the services of a device that we may know of, and whether we may open them",
 		Args:  cobra.ExactArgs(1),
@@ -109,7 +110,7 @@ func (p *program) services() *cobra.Command {
 				return p.Print(list, t)
 			})
 		},
-	})
+	}), p.aliases)
 }
 
 func (p *program) ping() *cobra.Command {
@@ -128,5 +129,5 @@ func (p *program) ping() *cobra.Command {
 		},
 	}
 	c.Flags().IntVar(&count, "count", 4, "`N` round trips")
-	return p.JSONFlag(c)
+	return cli.CompleteArgs(p.JSONFlag(c), p.aliases)
 }

@@ -15,7 +15,7 @@ import (
 )
 
 func (p *program) tunnel() *cobra.Command {
-	return p.JSONFlag(&cobra.Command{
+	return cli.CompleteArgs(p.JSONFlag(&cobra.Command{
 		Use:   "tunnel ALIAS SERVICE[:LOCAL]...",
 		Short: "Lead local ports to services of a device",
 		Long: `Listen on LOCAL and lead each connection to the service, until interrupted. LOCAL
@@ -39,7 +39,7 @@ command ends with the reason.`,
 			}
 			return p.forward(c.Context(), args[0], list)
 		},
-	})
+	}), p.aliases)
 }
 
 func (p *program) forward(ctx context.Context, alias string, list []client.Forward) error {

@@ -54,6 +54,10 @@ Without --user and --key the question is about a stranger.`,
 	for _, name := range []string{"action", "resource"} {
 		_ = c.MarkFlagRequired(name) // the flag exists
 	}
+	cli.CompleteFlag(c, "user", p.userNames())
+	cli.CompleteFlag(c, "key", p.keys())
+	cli.CompleteFlag(c, "action", cli.Choices(acl.Actions()...))
+	cli.CompleteFlag(c, "path", cli.Choices(paths...))
 	return p.JSONFlag(c)
 }
 

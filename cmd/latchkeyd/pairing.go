@@ -67,11 +67,11 @@ func (p *program) pairingOpen() *cobra.Command {
 		},
 	}
 	c.Flags().DurationVar(&length, "for", 0, "close it after this `DURATION`, such as 10m")
-	return p.JSONFlag(c)
+	return cli.CompleteArgs(p.JSONFlag(c), modes)
 }
 
 func (p *program) pairingClose() *cobra.Command {
-	return p.JSONFlag(&cobra.Command{
+	return cli.CompleteArgs(p.JSONFlag(&cobra.Command{
 		Use:   "close MODE",
 		Short: "Close a pairing mode of the running daemon",
 		Args:  cobra.ExactArgs(1),
@@ -88,7 +88,7 @@ func (p *program) pairingClose() *cobra.Command {
 				return p.printPairing(st)
 			})
 		},
-	})
+	}), modes)
 }
 
 func parseMode(s string) (pairing.Modes, error) {

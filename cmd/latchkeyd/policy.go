@@ -19,7 +19,7 @@ func (p *program) policy() *cobra.Command {
 }
 
 func (p *program) policyShow() *cobra.Command {
-	return p.JSONFlag(&cobra.Command{
+	return cli.CompleteArgs(p.JSONFlag(&cobra.Command{
 		Use:   "show [NAME]",
 		Short: "List the policies, or show one in full",
 		Args:  cobra.MaximumNArgs(1),
@@ -39,7 +39,7 @@ func (p *program) policyShow() *cobra.Command {
 				return p.Print(list, t)
 			})
 		},
-	})
+	}), p.policyNames())
 }
 
 // showPolicy prints one policy as policy check reads it.
@@ -59,7 +59,7 @@ func (p *program) showPolicy(list []daemon.Policy, name string) error {
 }
 
 func (p *program) policyCheck() *cobra.Command {
-	return &cobra.Command{
+	return cli.CompleteFiles(&cobra.Command{
 		Use:   "check FILE",
 		Short: "Say what is wrong with a policy, with line and column",
 		Args:  cobra.ExactArgs(1),
@@ -70,5 +70,5 @@ func (p *program) policyCheck() *cobra.Command {
 			}
 			return p.PrintLine(nil, fmt.Sprintf("policy %s: %d statements, nothing wrong", policy.Name(), len(policy.Statements())))
 		},
-	}
+	})
 }

@@ -34,6 +34,7 @@ Set it up with "latchkeyd init", start it with "latchkeyd run", and show a clien
 the URL that "latchkeyd pairing-url" prints.`,
 	}
 	c.PersistentFlags().StringVar(&p.dir, "dir", defaultDir, "`DIR` of key, configuration and access store")
+	_ = c.MarkPersistentFlagDirname("dir") // the flag exists
 	c.AddCommand(
 		p.init(), p.run(), p.fingerprint(), p.pairingURL(), p.status(), p.services(), p.reset(),
 		p.pairing(), p.user(), p.key(), p.policy(), p.explain(), cli.ManCommand(),

@@ -39,6 +39,7 @@ fingerprint and pairing URL. Nothing is overwritten.`,
 	f.StringVar(&s.Listen, "listen", ":5690", "UDP address, `[HOST]:PORT`")
 	f.StringArrayVar(&s.Services, "service", nil, "`NAME=TARGET` with tcp://HOST:PORT, udp://HOST:PORT or unix:///PATH; repeatable")
 	f.StringArrayVar(&s.Pairing, "pairing", nil, "pairing `MODE` that is open from the start: local-initial; repeatable")
+	cli.CompleteFlag(c, "pairing", modes)
 	c.MarkFlagsRequiredTogether("product", "device")
 	return p.JSONFlag(c)
 }

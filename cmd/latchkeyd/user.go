@@ -41,7 +41,7 @@ func (p *program) userList() *cobra.Command {
 }
 
 func (p *program) userShow() *cobra.Command {
-	return p.JSONFlag(&cobra.Command{
+	return cli.CompleteArgs(p.JSONFlag(&cobra.Command{
 		Use:   "show NAME",
 		Short: "Show a user and its keys",
 		Args:  cobra.ExactArgs(1),
@@ -54,7 +54,7 @@ func (p *program) userShow() *cobra.Command {
 				return p.printUser(u)
 			})
 		},
-	})
+	}), p.userNames())
 }
 
 func (p *program) printUser(u daemon.User) error {
@@ -101,7 +101,8 @@ client "latchkey fingerprint" prints what goes after --key.`,
 	c.Flags().StringVar(&key, "key", "", "`FINGERPRINT` of the user's key")
 	c.Flags().StringVar(&u.KeyName, "key-name", "", "`NAME` for the key, such as laptop")
 	c.Flags().StringVar(&u.Role, "role", "", "`ROLE` (default "+daemon.DefaultRole+")")
-	return p.JSONFlag(c)
+	cli.CompleteFlag(c, "role", p.roles())
+	return cli.CompleteArgs(p.JSONFlag(c), p.userNames())
 }
 
 func parseFingerprint(s string) (latchkey.Fingerprint, error) {
@@ -125,7 +126,7 @@ func (p *program) userRemove() *cobra.Command {
 		},
 	}
 	c.Flags().BoolVar(&force, "force", false, forceText)
-	return c
+	return cli.CompleteArgs(c, p.userNames())
 }
 
 func (p *program) userRole() *cobra.Command {
@@ -141,7 +142,7 @@ func (p *program) userRole() *cobra.Command {
 		},
 	}
 	c.Flags().BoolVar(&force, "force", false, forceText)
-	return c
+	return cli.CompleteArgs(c, p.userNames(), p.roles())
 }
 
 func (p *program) key() *cobra.Command {
@@ -161,6 +162,7 @@ func (p *program) key() *cobra.Command {
 		},
 	}
 	remove.Flags().BoolVar(&force, "force", false, forceText)
+	cli.CompleteArgs(remove, p.keys())
 	c := &cobra.Command{Use: "key", Short: "Administer keys"}
 	c.AddCommand(remove)
 	return c

@@ -59,6 +59,8 @@ func (a *App) Run(ctx context.Context, root *cobra.Command, args []string) int {
 	root.SetErr(a.Err)
 	root.SetArgs(args)
 	root.PersistentFlags().StringVar(&a.levelText, "log-level", "", "`LEVEL` of the log on stderr: debug, info, warn or error")
+	root.CompletionOptions.SetDefaultShellCompDirective(cobra.ShellCompDirectiveNoFileComp) // few arguments of ours are files
+	CompleteFlag(root, "log-level", Choices("debug", "info", "warn", "error"))
 	root.SetUsageFunc(usage(root.UsageFunc()))
 	root.PersistentPreRunE = func(*cobra.Command, []string) error { return a.setLevel() }
 	a.prepare(root)
