@@ -17,9 +17,9 @@ import (
 // pair and every 2 s afterwards; sendCheck lets fewer through.
 const (
 	checkInterval = 50 * time.Millisecond
-	// maxChecks ends the checks of a pair without an answer after ten seconds.
-	// The peer's own check of a pair begins them anew.
-	maxChecks = 200
+	// maxChecks ends the checks of a pair without an answer after six seconds:
+	// the peer, which learns of us later or earlier, has begun its own by then.
+	maxChecks = 120
 	// acceptAfter gives pairs of host addresses a start before others.
 	acceptAfter = 100 * time.Millisecond
 	// lostAfter is three checks without an answer.

@@ -40,8 +40,9 @@ func (c *Carrier) Remove(p *Path) {
 	c.choice.remove(p, time.Now())
 }
 
-// Send sends one datagram, on several paths while it is in doubt. It returns an
-// error if no path took it, one that matches net.ErrClosed if there is none.
+// Send sends one datagram: on one path, on several while that one is in doubt,
+// and on the others too if none of these takes it. It returns an error if no
+// path does, one that matches net.ErrClosed if there is none.
 func (c *Carrier) Send(b []byte) error {
 	var room [maxPaths]*Path
 	c.mu.Lock()
@@ -50,7 +51,21 @@ func (c *Carrier) Send(b []byte) error {
 	if len(paths) == 0 {
 		return fmt.Errorf("route: no path is up: %w", net.ErrClosed)
 	}
-	var first error
+	err := sendAll(paths, b)
+	if err == nil {
+		return nil
+	}
+	c.mu.Lock()
+	others := c.choice.others(paths)
+	c.mu.Unlock()
+	if len(others) > 0 && sendAll(others, b) == nil {
+		return nil
+	}
+	return err
+}
+
+// sendAll sends b on every path. It returns the first error if none took it.
+func sendAll(paths []*Path, b []byte) (first error) {
 	sent := false
 	for _, p := range paths {
 		if err := p.Send(b); err == nil {

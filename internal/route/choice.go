@@ -187,6 +187,16 @@ func (c *choice) send(to []*Path, now time.Time) []*Path {
 	return to
 }
 
+// others returns the paths that are not among those.
+func (c *choice) others(those []*Path) (rest []*Path) {
+	for _, m := range c.members {
+		if !slices.Contains(those, m.path) {
+			rest = append(rest, m.path)
+		}
+	}
+	return rest
+}
+
 func (m *member) ask(to []*Path, now time.Time) []*Path {
 	if m.asked.IsZero() {
 		m.asked = now

@@ -213,10 +213,13 @@ func TestCarrier(t *testing.T) {
 			t.Error("no doubt after a second")
 		}
 		c.Heard(local)
-		c.Add(other)
 		fail = true
-		if err := c.Send([]byte("2")); !errors.Is(err, broken) || c.Suspect() {
+		if err := c.Send([]byte("lost")); !errors.Is(err, broken) || c.Suspect() {
 			t.Errorf("send on a broken path: %v", err)
+		}
+		c.Add(other)
+		if err := c.Send([]byte("2")); err != nil {
+			t.Errorf("send beside a broken path: %v", err)
 		}
 		time.Sleep(suspectAfter)
 		if err := c.Send([]byte("3")); err != nil {
@@ -229,7 +232,7 @@ func TestCarrier(t *testing.T) {
 		if err := c.Send([]byte("4")); !errors.Is(err, net.ErrClosed) {
 			t.Errorf("send on a path that is down: %v", err)
 		}
-		if want := []string{"local 1", "relay 3"}; !slices.Equal(sent, want) {
+		if want := []string{"local 1", "relay 2", "relay 3"}; !slices.Equal(sent, want) {
 			t.Errorf("sent %q, want %q", sent, want)
 		}
 		for range 2 * maxPaths {

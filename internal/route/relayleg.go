@@ -21,8 +21,9 @@ import (
 )
 
 const (
-	// relayBuffer holds the largest message of the relay.
-	relayBuffer = 16 << 10
+	// relayBuffer holds the largest message of the relay. Peers send what every
+	// path carries.
+	relayBuffer = 4 << 10
 	// After a failure the relay is tried again, at first after firstPause.
 	firstPause = 500 * time.Millisecond
 	lastPause  = 30 * time.Second

@@ -46,9 +46,9 @@ type Config struct {
 	Log      *slog.Logger // nil: slog.Default()
 }
 
-// A Route looks for ways to one peer. It costs five goroutines and some 45 KiB
-// for ICE with one host address, and five and some 30 KiB for the relay leg.
-// Its methods are safe for concurrent use.
+// A Route looks for ways to one peer. It costs four goroutines and some 40 KiB
+// with one host address, one more for each further address, and five and some
+// 50 KiB for the relay leg. Its methods are safe for concurrent use.
 type Route struct {
 	hub        *Hub
 	cfg        Config
