@@ -43,7 +43,10 @@ func (a *App) report(err error, command string) {
 
 // packages prefix their errors with their names, which say nothing to the
 // person in front of a program.
-var packages = []string{"latchkey: ", "acl: ", "client: ", "device: ", "pairing: ", "registry: ", "basestation: "}
+var packages = []string{
+	"latchkey: ", "acl: ", "client: ", "device: ", "discover: ", "pairing: ", "secure: ", "session: ", "stream: ", "tunnel: ",
+	"registry: ", "basestation: ", "bearer: ",
+}
 
 // cause is the error's text without the names of packages.
 func cause(err error) string {
