@@ -258,8 +258,12 @@ func TestAbandoned(t *testing.T) {
 		complete bool
 		want     bool
 	}{
-		{0, true, false}, {time.Hour, false, false}, {time.Hour + linger/2, false, false},
-		{time.Hour + linger/2 + 1, true, false}, {2 * time.Hour, false, false}, {2*time.Hour + linger, false, true},
+		{0, true, false},
+		{time.Hour, false, false},
+		{time.Hour + linger/2, false, false},
+		{time.Hour + linger/2 + 1, true, false},
+		{2 * time.Hour, false, false},
+		{2*time.Hour + linger, false, true},
 	} {
 		if got := in.abandoned(step.complete, start.Add(step.after)); got != step.want {
 			t.Errorf("after %v: %v", step.after, got)

@@ -23,7 +23,7 @@ const (
 	EventDuplicateAttach EventKind = "duplicate_attach" // Key took the place of OtherKey
 	EventAttachRefused   EventKind = "attach_refused"
 	EventTokens          EventKind = "tokens_replaced"
-	EventRevoked         EventKind = "revoked" // an attached device whose key the registry no longer has
+	EventRevoked         EventKind = "revoked"      // an attached device whose key the registry no longer has
 	EventPeerRefused     EventKind = "peer_refused" // before it asked for anything
 	EventGateRefused     EventKind = "gate_refused"
 	EventIntroduced      EventKind = "introduced"

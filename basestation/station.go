@@ -2,6 +2,7 @@ package basestation
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -35,6 +36,7 @@ type station struct {
 	sock  packet.Conn
 	doors []net.Listener // TCP
 	dtls  *secure.Server
+	tls   *tls.Config
 	web   *web
 	relay *relay.Server
 

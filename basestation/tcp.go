@@ -114,7 +114,7 @@ func (s *station) tlsConfig() *tls.Config {
 
 // encrypted serves a TLS connection by its ALPN.
 func (s *station) encrypted(conn net.Conn) error {
-	c := tls.Server(conn, s.tlsConfig())
+	c := tls.Server(conn, s.tls)
 	ctx, cancel := context.WithTimeout(s.ctx, firstTime)
 	defer cancel()
 	if err := c.HandshakeContext(ctx); err != nil {

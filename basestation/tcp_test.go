@@ -331,7 +331,7 @@ func TestOwnFiles(t *testing.T) {
 	var key latchkey.Fingerprint
 	for range 2 {
 		ctx, cancel := context.WithCancel(t.Context())
-		s := &Server{Dir: dir, Addr: "127.0.0.1:0", Logger: quiet}
+		s := &Server{Dir: dir, Addr: ":0", Logger: quiet}
 		var info Info
 		s.Ready = func(i Info) { info = i; cancel() }
 		if err := s.ListenAndServe(ctx); err != nil {

@@ -54,7 +54,7 @@ func (s *station) listen() error {
 			Sessions: s.limits().Sessions, HalfOpen: s.limits().Handshakes, PerPrefix: s.limits().PerPrefix,
 		},
 	}
-	s.web = s.newWeb()
+	s.tls, s.web = s.tlsConfig(), s.newWeb()
 	return nil
 }
 
