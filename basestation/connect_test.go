@@ -220,6 +220,29 @@ func TestReattach(t *testing.T) {
 	wants(t, device.do(coap.POST, signal.PathLeave, &signal.Leave{Session: session}), coap.Changed, 0, nil)
 }
 
+// TestTwoConnections keeps a client reachable by its older connection when the
+// newer one has ended.
+func TestTwoConnections(t *testing.T) {
+	b := newBase(t, nil)
+	device, client, token := ready(t, b)
+	request := client.request(gateway, token)
+	session := request.Offer.Session
+	wants(t, client.do(coap.POST, signal.PathConnect, request), coap.Created, 0, &signal.Connected{})
+	device.introduced(session)
+	client.next(signal.PathAnswer, &signal.Answer{}).reply(t, coap.Changed, nil)
+	newer := b.connectTLS(client.key)
+	trickle := func(to *peer) {
+		m := &signal.Candidates{Session: session, List: []string{"candidate:1"}}
+		wants(t, device.do(coap.POST, signal.PathCandidates, m), coap.Changed, 0, nil)
+		to.next(signal.PathCandidates, &signal.Candidates{}).reply(t, coap.Changed, nil)
+	}
+	until(t, "both are there", func() bool { s, _ := b.Status(); return s.Peers == 3 })
+	trickle(newer)
+	newer.end()
+	until(t, "one is gone", func() bool { s, _ := b.Status(); return s.Peers == 2 })
+	trickle(client)
+}
+
 func TestConnectLimits(t *testing.T) {
 	b := newBase(t, func(s *Server) { s.Limits.PerClient = 2 })
 	device, client, token := ready(t, b)

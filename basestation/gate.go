@@ -28,8 +28,8 @@ const (
 	// A peer with this many refusals is disconnected.
 	maxRefusals = 20
 	// Refusals that one prefix of sources may cause.
-	failureEvery = 200 * time.Millisecond
-	failureBurst = 100
+	failureEvery = 100 * time.Millisecond
+	failureBurst = 200
 )
 
 // errGate says the one thing that a client without a valid token is told.

@@ -3,6 +3,7 @@ package basestation
 import (
 	"context"
 	"net/netip"
+	"slices"
 	"sync"
 	"time"
 
@@ -27,17 +28,17 @@ type legs struct {
 	mu        sync.Mutex
 	slots     [slots]map[*leg]struct{} // all legs; ticked in turn
 	count     int
-	working   map[*leg]int                  // requests of ours under way
-	byKey     map[latchkey.Fingerprint]*leg // the newest of each key
-	bySource  map[netip.AddrPort]*leg       // those by UDP
-	strangers map[netip.Prefix]int          // not trusted
+	working   map[*leg]int                    // requests of ours under way
+	byKey     map[latchkey.Fingerprint][]*leg // oldest first
+	bySource  map[netip.AddrPort]*leg         // those by UDP
+	strangers map[netip.Prefix]int            // not trusted
 }
 
 func newLegs(limits func() Limits) *legs {
 	t := &legs{
 		limits:    limits,
 		working:   make(map[*leg]int),
-		byKey:     make(map[latchkey.Fingerprint]*leg),
+		byKey:     make(map[latchkey.Fingerprint][]*leg),
 		bySource:  make(map[netip.AddrPort]*leg),
 		strangers: make(map[netip.Prefix]int),
 	}
@@ -65,7 +66,7 @@ func (t *legs) add(l *leg) bool {
 	}
 	t.slots[l.slot][l] = struct{}{}
 	t.count++
-	t.byKey[l.key] = l
+	t.byKey[l.key] = append(t.byKey[l.key], l)
 	if l.transport == "udp" {
 		t.bySource[l.source] = l
 	}
@@ -97,7 +98,8 @@ func (t *legs) remove(l *leg) {
 	if !l.trusted.Load() {
 		t.forgetStranger(l)
 	}
-	if t.byKey[l.key] == l {
+	t.byKey[l.key] = slices.DeleteFunc(t.byKey[l.key], func(o *leg) bool { return o == l })
+	if len(t.byKey[l.key]) == 0 {
 		delete(t.byKey, l.key)
 	}
 	if t.bySource[l.source] == l {
@@ -118,8 +120,11 @@ func (t *legs) busy(l *leg, by int) {
 func (t *legs) of(key latchkey.Fingerprint) (*leg, bool) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	l, ok := t.byKey[key]
-	return l, ok
+	list := t.byKey[key]
+	if len(list) == 0 {
+		return nil, false
+	}
+	return list[len(list)-1], true
 }
 
 // proven reports whether datagrams from there are a peer's who proved a key.
