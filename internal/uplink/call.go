@@ -10,8 +10,9 @@ import (
 )
 
 // Call sends a message to the other end of a leg as a CoAP request and reads
-// the answer into out, which may be nil. A refusal is an error that matches the
-// sentinel of its code; then out is filled in if the answer has a body for it.
+// the answer into out, which may be nil; one of 2.04 has no body. A refusal is
+// an error that matches the sentinel of its code; then out is filled in if the
+// answer has a body for it.
 func Call(ctx context.Context, e *coap.Endpoint, method coap.Code, path string, in, out signal.Message) error {
 	r := coap.NewRequest(method, path)
 	if in != nil {
@@ -26,7 +27,7 @@ func Call(ctx context.Context, e *coap.Endpoint, method coap.Code, path string, 
 		return err
 	}
 	if answer.Code.Class() == 2 {
-		if out == nil {
+		if out == nil || answer.Code == coap.Changed { // which has no body
 			return nil
 		}
 		return signal.Unmarshal(answer.Body, out)
