@@ -1,0 +1,61 @@
+package client
+
+import (
+	"errors"
+	"fmt"
+	"strings"
+	"testing"
+
+	"github.com/latchkey-dev/latchkey"
+)
+
+func TestParseForward(t *testing.T) {
+	for _, test := range []struct{ text, local, mistake string }{
+		{"ssh", "127.0.0.1:0", ""},
+		{"ssh:2222", "127.0.0.1:2222", ""},
+		{"22:2222", "127.0.0.1:2222", ""}, // a service may be called 22
+		{"ssh:[::1]:22", "[::1]:22", ""},
+		{"ssh:-", "-", ""},
+		{"ssh:unix:/tmp/x", "unix:/tmp/x", ""},
+		{"", "", "is not SERVICE[:LOCAL]"},
+		{"ssh:", "", "is not SERVICE[:LOCAL]"},
+		{":22", "", "is not SERVICE[:LOCAL]"},
+		{"ssh:70000", "", "a port is a number from 0 to 65535"},
+		{"ssh:web", "", "a port is a number from 0 to 65535"},
+		{"2222:ssh", "", "SERVICE comes first, as in ssh:2222"},
+		{"web:/tmp/x.sock", "", "a socket is unix:/tmp/x.sock"},
+	} {
+		f, err := ParseForward(test.text)
+		if test.mistake != "" {
+			if err == nil || !strings.Contains(err.Error(), test.mistake) {
+				t.Errorf("%q: %v, want %s", test.text, err, test.mistake)
+			}
+		} else if err != nil || f.Local != test.local {
+			t.Errorf("%q: %+v, %v", test.text, f, err)
+		}
+	}
+}
+
+func TestDialErrorSaysWho(t *testing.T) {
+	id := latchkey.DeviceID{Product: "acme", Device: "gw-7"}
+	if got := (Device{Alias: "home", ID: id}).label() + " " + (Device{ID: id}).label(); got != "home acme/gw-7" {
+		t.Errorf("labels %q", got)
+	}
+	gone := Try{"192.0.2.1:5690", errors.New("no answer")}
+	refused := Try{"192.0.2.2:5690", &refusedError{fmt.Errorf("handshake: %w", latchkey.ErrHandshakeRefused)}}
+	for _, test := range []struct {
+		err  *DialError
+		want string
+	}{
+		{&DialError{"home", nil}, "cannot reach home: no address of it is known, and it was not found on this network"},
+		{&DialError{"home", []Try{gone}}, "cannot reach home: 192.0.2.1:5690: no answer"},
+		{&DialError{"home", []Try{gone, refused}}, "home: the device is not open for pairing and does not know this key"},
+	} {
+		if got := test.err.Error(); got != test.want {
+			t.Errorf("%q, want %q", got, test.want)
+		}
+	}
+	if err := error(&DialError{"home", []Try{gone, refused}}); !errors.Is(err, latchkey.ErrHandshakeRefused) {
+		t.Errorf("%v does not match ErrHandshakeRefused", err)
+	}
+}
