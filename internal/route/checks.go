@@ -60,7 +60,7 @@ func (r *Route) sendCheck(c *candidateConn, b []byte, to netip.AddrPort) error {
 // noteCheck reports whether a check may be sent, and waits for its answer.
 func (r *Route) noteCheck(c *candidateConn, b []byte, to netip.AddrPort) bool {
 	_, nominates := attribute(b, stun.AttrUseCandidate)
-	id := transactionOf(b)
+	id, now := transactionOf(b), time.Now()
 	r.mu.Lock()
 	key := pair{c.local, to}
 	p := r.paces[key]
@@ -68,20 +68,29 @@ func (r *Route) noteCheck(c *candidateConn, b []byte, to netip.AddrPort) bool {
 		p = &pace{}
 		r.paces[key] = p
 	}
-	if r.closed || !p.allow(!nominates && slices.Contains(r.checked, to), time.Now()) {
-		r.mu.Unlock()
-		return false
+	last, answers := r.checked[to]
+	lapses := answers && now.Sub(last) > lostAfter && r.lapsed != to
+	if lapses {
+		r.lapsed = to
 	}
+	allowed := !r.closed && p.allow(answers && !nominates, now)
 	var old []transaction
-	r.pending = append(r.pending, id)
-	if len(r.pending) > maxPending {
-		old = slices.Clone(r.pending[:maxPending/2])
-		r.pending = slices.Delete(r.pending, 0, maxPending/2)
+	if allowed {
+		r.pending = append(r.pending, id)
+		if len(r.pending) > maxPending {
+			old = slices.Clone(r.pending[:maxPending/2])
+			r.pending = slices.Delete(r.pending, 0, maxPending/2)
+		}
 	}
 	r.mu.Unlock()
-	r.hub.forget(old...)
-	r.hub.expect(id, &request{to: to, conn: c})
-	return true
+	if lapses {
+		r.report(func() {})
+	}
+	if allowed {
+		r.hub.forget(old...)
+		r.hub.expect(id, &request{to: to, conn: c})
+	}
+	return allowed
 }
 
 // admit reports whether a check from src may reach the agent. One from a new
@@ -125,25 +134,37 @@ func (r *Route) push(b []byte, m packet.Meta) {
 }
 
 // answered takes the answer to a check of ours. If it is the peer's own, then
-// the address is the peer's, and DTLS from there is.
+// the address is the peer's, DTLS from there is, and it consents to receive
+// more (RFC 7675). Requests of the peer are no consent: whoever receives what
+// we send may not be who sends them.
 func (r *Route) answered(c *candidateConn, b []byte, src netip.AddrPort) {
-	r.mu.Lock()
+	genuine := typeOf(b) == bindingSuccess && authentic(b, r.peerPassword())
 	id := transactionOf(b)
+	r.mu.Lock()
 	if i := slices.Index(r.pending, id); i >= 0 {
 		r.pending = slices.Delete(r.pending, i, i+1)
 	}
-	known, pwd := slices.Contains(r.checked, src), r.remotePwd
+	_, known := r.checked[src]
+	genuine = genuine && !r.closed && (known || len(r.checked) < maxSources)
+	returns := genuine && r.lapsed == src
+	if genuine {
+		r.checked[src] = time.Now()
+	}
+	if returns {
+		r.lapsed = netip.AddrPort{}
+	}
 	r.mu.Unlock()
-	if typeOf(b) == bindingSuccess && !known && authentic(b, pwd) {
-		r.mu.Lock()
-		fresh := !r.closed && len(r.checked) < maxSources && !slices.Contains(r.checked, src)
-		if fresh {
-			r.checked = append(r.checked, src)
-		}
-		r.mu.Unlock()
-		if fresh {
-			r.hub.trust(src, r)
-		}
+	if genuine && !known {
+		r.hub.trust(src, r)
+	}
+	if returns {
+		r.report(func() {})
 	}
 	c.push(b, src)
+}
+
+func (r *Route) peerPassword() string {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.remotePwd
 }

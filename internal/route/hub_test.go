@@ -270,3 +270,49 @@ func TestKindsAreThoseOfTheDesign(t *testing.T) {
 		t.Error(got)
 	}
 }
+
+// TestPathMoves has ICE select another pair.
+func TestPathMoves(t *testing.T) {
+	_, a, b := pair4(t)
+	a.open(Config{Controlling: true})
+	b.open(Config{})
+	introduce(t, a, b)
+	p := a.waitFor(Direct)
+	elsewhere := netip.MustParseAddrPort("192.0.2.3:5690")
+	a.route.report(func() { a.route.selected.remote = elsewhere })
+	if p.Remote() != elsewhere || len(a.up)+len(a.down) != 0 {
+		t.Errorf("on %v, with %d reports", p.Remote(), len(a.up)+len(a.down))
+	}
+}
+
+// TestDatagramsCostNoMemory is about what every datagram of a session passes.
+func TestDatagramsCostNoMemory(t *testing.T) {
+	_, a, b := pair4(t)
+	a.open(Config{Controlling: true})
+	b.open(Config{})
+	introduce(t, a, b)
+	p := a.waitFor(Direct)
+	b.waitFor(Direct)
+	sent := 0
+	l := *p.link.Load()
+	l.send = func([]byte) error { sent++; return nil }
+	p.link.Store(&l)
+	c := NewCarrier()
+	c.Add(p)
+	data := record("x")
+	if n := testing.AllocsPerRun(100, func() {
+		c.Send(data)
+		c.Heard(p)
+	}); n != 0 || sent == 0 {
+		t.Errorf("%v allocations to send", n)
+	}
+	var taken atomic.Int64
+	stranger := packet.Meta{Src: netip.MustParseAddrPort("192.0.2.66:5690")}
+	if n := testing.AllocsPerRun(100, func() {
+		if a.hub.Deliver(data, stranger) {
+			taken.Add(1)
+		}
+	}); n != 0 || taken.Load() != 0 {
+		t.Errorf("%v allocations to refuse, %d taken", n, taken.Load())
+	}
+}

@@ -129,3 +129,31 @@ func TestLost(t *testing.T) {
 		exchange(t, a, p, b, q)
 	})
 }
+
+// TestConsent lets the peer's checks through, but not its answers to ours: then
+// nobody there has said that it wants what we send.
+func TestConsent(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		n, a, b := pair4(t)
+		a.open(Config{Controlling: true})
+		b.open(Config{})
+		introduce(t, a, b)
+		p := a.waitFor(Direct)
+		b.waitFor(Direct)
+		at := a.hub.cfg.Addrs()[0]
+		cut := time.Now()
+		n.Filter(func(d *netlab.Datagram) bool {
+			return d.To != at || !isSTUN(d.Payload) || typeOf(d.Payload) != bindingSuccess
+		})
+		if receive(t, a.down, "Down") != p {
+			t.Error("another path went down")
+		}
+		if took := time.Since(cut); took > 20*time.Second {
+			t.Errorf("sent for %v without consent", took)
+		}
+		n.Filter(nil)
+		if a.waitFor(Direct) != p {
+			t.Error("another path came up")
+		}
+	})
+}

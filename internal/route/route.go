@@ -5,10 +5,12 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
 	"net"
 	"net/netip"
 	"slices"
 	"sync"
+	"time"
 
 	"github.com/pion/ice/v4"
 
@@ -16,8 +18,9 @@ import (
 	"github.com/latchkey-dev/latchkey/internal/signal"
 )
 
-// A Config describes one introduction. Receive, Up and Down are required. None
-// of the functions may block or close the route.
+// A Config describes one introduction. Receive, Up and Down are required. The
+// functions may be called before New returns. None may block, or call a method
+// of the route.
 type Config struct {
 	Controlling bool // exactly one of the two sides is; the client
 	Loopback    bool // use loopback addresses too, for tests
@@ -74,9 +77,10 @@ type Route struct {
 	relaying  bool
 	remotePwd string
 	conns     []*candidateConn
-	remotes   []netip.AddrPort // candidates of the peer
-	sources   []netip.AddrPort // where authentic checks of the peer came from
-	checked   []netip.AddrPort // what answered a check of ours
+	remotes   []netip.AddrPort             // candidates of the peer
+	sources   []netip.AddrPort             // where authentic checks of the peer came from
+	checked   map[netip.AddrPort]time.Time // what answered a check of ours, and when last
+	lapsed    netip.AddrPort               // of these, the one that no longer does
 	pending   []transaction
 	paces     map[pair]*pace
 }
@@ -95,7 +99,7 @@ func (h *Hub) New(cfg Config) (*Route, error) {
 		filter: filter{loopback: cfg.Loopback, own: h.cfg.Addrs()},
 		direct: &Path{kind: Direct},
 		relay:  &Path{kind: Relay},
-		paces:  make(map[pair]*pace),
+		paces:  make(map[pair]*pace), checked: make(map[netip.AddrPort]time.Time),
 	}
 	r.ctx, r.cancel = context.WithCancel(context.Background())
 	for _, a := range r.filter.own {
@@ -214,7 +218,10 @@ func (r *Route) report(change func()) {
 	r.reports.Lock()
 	defer r.reports.Unlock()
 	change()
-	if !r.connected || !r.selected.remote.IsValid() || r.ctx.Err() != nil {
+	r.mu.Lock()
+	lapsed := r.lapsed
+	r.mu.Unlock()
+	if !r.connected || !r.selected.remote.IsValid() || r.selected.remote == lapsed || r.ctx.Err() != nil {
 		r.set(r.direct, nil)
 		return
 	}
@@ -242,7 +249,7 @@ func (r *Route) Close() {
 		r.cancel()
 		r.mu.Lock()
 		r.closed = true
-		checked := r.checked
+		checked := slices.Collect(maps.Keys(r.checked))
 		r.mu.Unlock()
 		r.hub.unregister(r, checked)
 		if err := r.agent.GracefulClose(); err != nil {
