@@ -107,26 +107,27 @@ func (s *server) run(conn *secure.Conn, carrier *route.Carrier, from *introducti
 	s.watchers.forget(p)
 	p.work.wait()
 	remove()
-	s.log.Info("session down", "peer", p.key, "source", source, "path", kind, ending(err))
+	word, why := ending(err)
+	s.log.Info("session down", "peer", p.key, "source", source, "path", kind, word, why)
 }
 
 // ending says why a session ended: a reason for what happens every day, an err
 // for what should not.
-func ending(err error) slog.Attr {
+func ending(err error) (key string, why any) {
 	code := latchkey.CodeOf(err)
 	switch {
 	case err == nil:
-		return slog.String("reason", "closed")
+		return "reason", "closed"
 	case errors.Is(err, session.ErrEnded):
-		return slog.String("reason", "ended by the peer")
+		return "reason", "ended by the peer"
 	case errors.Is(err, session.ErrSilent):
-		return slog.String("reason", "silence")
+		return "reason", "silence"
 	case errors.Is(err, latchkey.ErrShutdown):
-		return slog.String("reason", "shutdown")
+		return "reason", "shutdown"
 	case code != latchkey.CodeInternal:
-		return slog.String("reason", code.String())
+		return "reason", code.String()
 	}
-	return slog.Any("err", err)
+	return "err", err
 }
 
 // path says how the peer's datagrams travel now.

@@ -21,7 +21,8 @@ func TestEnding(t *testing.T) {
 		{latchkey.ErrRevoked, "reason=access was revoked"},
 		{errors.New("record of an unknown epoch"), "err=record of an unknown epoch"},
 	} {
-		if got := ending(test.err).String(); got != test.want {
+		key, why := ending(test.err)
+		if got := fmt.Sprint(key, "=", why); got != test.want {
 			t.Errorf("%v: %s, want %s", test.err, got, test.want)
 		}
 	}
