@@ -144,6 +144,16 @@ func TestDeviceRefuses(t *testing.T) {
 	until(t, "nothing is left", func() bool { s, _ := b.Status(); return s.Introductions == 0 && s.Relay.Grants == 0 })
 }
 
+func TestClientRefuses(t *testing.T) {
+	b := newBase(t, nil)
+	device, client, token := ready(t, b)
+	request := client.request(gateway, token)
+	wants(t, client.do(coap.POST, signal.PathConnect, request), coap.Created, 0, &signal.Connected{})
+	device.introduced(request.Offer.Session)
+	client.next(signal.PathAnswer, &signal.Answer{}).reply(t, coap.NotFound, nil)
+	until(t, "nothing is left", func() bool { s, _ := b.Status(); return s.Introductions == 0 && s.Relay.Grants == 0 })
+}
+
 func TestDeviceGoesAway(t *testing.T) {
 	b := newBase(t, nil)
 	device, client, token := ready(t, b)

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/collectors"
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 )
 
@@ -38,7 +39,7 @@ func (s *station) newWeb() *web {
 		open: make(map[net.Conn]chan struct{}),
 	}
 	metrics := prometheus.NewRegistry()
-	metrics.MustRegister(collector{s})
+	metrics.MustRegister(collector{s}, collectors.NewGoCollector())
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /healthz", s.health)
 	mux.Handle("GET /metrics", s.fromHere(promhttp.HandlerFor(metrics, promhttp.HandlerOpts{})))

@@ -25,10 +25,14 @@ func (s *station) introduce(l *leg, in *introduction, device Attachment, offer s
 	s.events.add(Event{
 		Kind: EventIntroduced, Device: in.device, Key: in.client, Source: l.source, OtherKey: device.Key(),
 	})
-	if err := send(ctx, l, signal.PathAnswer, &signal.Answer{Session: in.session, Offer: answer, Relay: client}); err != nil {
-		s.log.Debug("client did not take an answer", "op", "answer", "peer", l.key, "err", err)
+	err = send(ctx, l, signal.PathAnswer, &signal.Answer{Session: in.session, Offer: answer, Relay: client})
+	var refused *latchkey.RemoteError
+	switch {
+	case errors.As(err, &refused):
 		s.introductions.end(in)
 		return
+	case err != nil: // it may have the answer, and comes back or does not: see linger
+		s.log.Debug("client did not confirm an answer", "op", "answer", "peer", l.key, "err", err)
 	}
 	in.toClient.open()
 	s.flush(in, &in.toClient)
