@@ -176,6 +176,9 @@ func (b *base) connect(ctx context.Context) (*uplink.Uplink, error) {
 	fresh, err := uplink.Dial(ctx, uplink.Config{
 		Identity: identity, Addrs: addrs, Key: b.key, Socket: network, Handler: b.serve, Log: b.client.logger(),
 	})
+	if err == nil {
+		b.client.logger().Debug("basestation reached", "peer", fresh.Remote(), "op", fresh.Transport())
+	}
 	if leg != nil {
 		go leg.Close() // ends by itself; its goodbye may have nowhere to go
 	}

@@ -103,6 +103,7 @@ func (i *introduction) begin(ctx context.Context, o DialOptions, resume []byte) 
 	if err := uplink.Call(ctx, leg.CoAP(), coap.POST, signal.PathConnect, ask, &got); err != nil {
 		return fmt.Errorf("basestation: %w", err)
 	}
+	c.logger().Debug("introduction granted", "device", i.dev.Alias)
 	if got.Relay != nil && i.via != ViaDirect {
 		if err := i.meeting.UseRelay(got.Relay); err != nil {
 			return err
@@ -133,6 +134,7 @@ func (i *introduction) meet(ctx context.Context, leg *uplink.Uplink) error {
 	if key != i.dev.Key {
 		return &latchkey.IdentityError{Device: i.dev.Alias, Got: key, Want: []latchkey.Fingerprint{i.dev.Key}}
 	}
+	i.base.client.logger().Debug("device answered", "device", i.dev.Alias)
 	if a.Relay != nil && i.via != ViaDirect {
 		if err := i.meeting.UseRelay(a.Relay); err != nil {
 			return err
@@ -210,6 +212,7 @@ func (c *Client) openRemote(ctx context.Context, dev Device, o DialOptions) (*li
 		}
 		return nil, err
 	}
+	c.logger().Debug("session up", "device", dev.Alias)
 	l := c.newLink(conn, dev, carrier, o)
 	l.adopted = i
 	i.session.Store(l.session)

@@ -20,6 +20,7 @@ type Grid struct {
 	Title string
 	Kinds []Kind // zero: all
 	Runs  int    // of each cell; zero: 1
+	Only  []Cell // nothing but these; nil: all
 }
 
 // A Cell is one run of one pair.
@@ -90,6 +91,9 @@ type Report struct {
 
 // Cells returns the runs of the grid in order: all cells, then all again.
 func (g Grid) Cells() []Cell {
+	if g.Only != nil {
+		return g.Only
+	}
 	var cells []Cell
 	for run := range max(1, g.Runs) {
 		for _, client := range g.kinds() {
