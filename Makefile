@@ -5,7 +5,8 @@ GO        ?= go
 T         ?= 30                 # seconds for each fuzz target
 PREFIX    ?= /usr/local
 UNITDIR   ?= /usr/lib/systemd/system
-PROGRAMS   = latchkeyd latchkey
+PROGRAMS   = latchkeyd latchkey latchkey-basestation
+UNITS      = latchkeyd.service latchkey-basestation.service
 PLATFORMS  = linux/amd64 linux/arm64 linux/arm linux/mipsle linux/riscv64 \
              darwin/amd64 darwin/arm64 windows/amd64 windows/arm64 freebsd/amd64
 MAXARM     = 14000000           # bytes of a stripped linux/arm program
@@ -79,8 +80,10 @@ install: build man completions ## to DESTDIR/PREFIX
 		install -Dm 644 dist/completions/$$b.zsh $(DESTDIR)$(PREFIX)/share/zsh/site-functions/_$$b && \
 		install -Dm 644 dist/completions/$$b.fish $(DESTDIR)$(PREFIX)/share/fish/vendor_completions.d/$$b.fish || exit 1; \
 	done
-	sed 's|/usr/bin/|$(PREFIX)/bin/|' docs/systemd/latchkeyd.service >$(DESTDIR)$(UNITDIR)/latchkeyd.service
-	chmod 644 $(DESTDIR)$(UNITDIR)/latchkeyd.service
+	for u in $(UNITS); do \
+		sed 's|/usr/bin/|$(PREFIX)/bin/|' docs/systemd/$$u >$(DESTDIR)$(UNITDIR)/$$u && \
+		chmod 644 $(DESTDIR)$(UNITDIR)/$$u || exit 1; \
+	done
 
 clean:
 	rm -rf bin dist

@@ -62,7 +62,7 @@ func serve(t *testing.T, dir string) (stop func()) {
 		Ready: func() { close(ready) }, Apply: func() error { return nil },
 	}
 	var work sync.WaitGroup
-	work.Go(func() { d.Run(ctx) })
+	work.Go(func() { d.Run(ctx, ctx) })
 	<-ready
 	stop = sync.OnceFunc(func() {
 		cancel()
@@ -124,6 +124,9 @@ func TestStopEndsWaits(t *testing.T) {
 	stop()
 	if err := <-ended; err == nil {
 		t.Error("the wait ended without a reason")
+	}
+	if _, err := Call[int](t.Context(), b, "add", book{"Emma"}); !errors.Is(err, ErrEnded) {
+		t.Errorf("a call after the stop: %v", err)
 	}
 	if _, err := Dial(t.Context(), dir); !errors.Is(err, ErrNoDaemon) {
 		t.Errorf("after the stop: %v", err)

@@ -23,10 +23,11 @@ type Duties struct {
 	Log    *slog.Logger
 }
 
-// Run does the duties until ctx ends. It returns after everything that it
-// started has ended.
-func (d Duties) Run(ctx context.Context) {
-	control := startServer(ctx, d.Socket, d.Do, d.Log)
+// Run does the duties: all of them until ctx ends, when the daemon begins to
+// stop, and those towards administrators until serving ends, when it has
+// stopped. It returns after everything that it started has ended.
+func (d Duties) Run(ctx, serving context.Context) {
+	control := startServer(serving, d.Socket, d.Do, d.Log)
 	var supervisor notifier
 	var work sync.WaitGroup
 	work.Go(func() { d.reloads(ctx, supervisor) })
@@ -36,8 +37,9 @@ func (d Duties) Run(ctx context.Context) {
 	<-ctx.Done()
 	supervisor.stopping()
 	d.Log.Info("stopping")
-	control.stop()
 	work.Wait()
+	<-serving.Done()
+	control.stop()
 }
 
 // reloads answers every request to reload until ctx ends.

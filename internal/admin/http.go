@@ -10,6 +10,7 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"net/url"
 	"strings"
 	"time"
 )
@@ -26,6 +27,9 @@ const (
 // MaxWait is how long an operation may take its time for something to happen.
 // The connection would end it at requestTime.
 const MaxWait = 20 * time.Second
+
+// ErrEnded reports a daemon that ended the connection without an answer.
+var ErrEnded = errors.New("the daemon ended the connection")
 
 // do carries out one operation.
 type do func(ctx context.Context, op string, in []byte) ([]byte, error)
@@ -103,7 +107,7 @@ func newSocketBackend(conn net.Conn) *socketBackend {
 		case c := <-first:
 			return c, nil
 		default:
-			return nil, errors.New("the daemon ended the connection")
+			return nil, net.ErrClosed
 		}
 	}
 	return &socketBackend{client: http.Client{Transport: &http.Transport{DialContext: dial}}, conn: conn}
@@ -118,12 +122,12 @@ func (b *socketBackend) Do(ctx context.Context, op string, in []byte) ([]byte, e
 	r.Header.Set("Content-Type", "application/json")
 	resp, err := b.client.Do(r)
 	if err != nil {
-		return nil, fmt.Errorf("ask the daemon: %w", err)
+		return nil, lost(ctx, err)
 	}
 	defer resp.Body.Close()
 	out, err := io.ReadAll(io.LimitReader(resp.Body, MaxMessage))
 	if err != nil {
-		return nil, fmt.Errorf("ask the daemon: %w", err)
+		return nil, lost(ctx, err)
 	}
 	if resp.StatusCode == http.StatusOK {
 		return out, nil
@@ -135,5 +139,22 @@ func (b *socketBackend) Do(ctx context.Context, op string, in []byte) ([]byte, e
 	return nil, refusal
 }
 
+// lost is the error of a call without an answer.
+func lost(ctx context.Context, err error) error {
+	if ctx.Err() != nil {
+		return ctx.Err()
+	}
+	var where *url.Error // names an address that means nothing to a person
+	if errors.As(err, &where) {
+		err = where.Err
+	}
+	return fmt.Errorf("%w: %w", ErrEnded, err)
+}
+
 // Close implements Backend.
-func (b *socketBackend) Close() error { return b.conn.Close() }
+func (b *socketBackend) Close() error {
+	if err := b.conn.Close(); !errors.Is(err, net.ErrClosed) { // the client may have closed it
+		return err
+	}
+	return nil
+}

@@ -85,14 +85,16 @@ func (d *daemon) serve(ctx context.Context, identity *latchkey.Identity, access 
 	}
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
+	serving, stopped := context.WithCancel(context.WithoutCancel(ctx))
 	ended := make(chan error, 1)
 	go func() { // ends with ctx
+		defer stopped()
 		defer cancel()
 		ended <- d.dev.ListenAndServe(ctx)
 	}()
 	select {
 	case info := <-ready:
-		d.duties(socket, info).Run(ctx)
+		d.duties(socket, info).Run(ctx, serving)
 	case err := <-ended: // it never served
 		return errors.Join(err, socket.Close())
 	}
@@ -101,7 +103,7 @@ func (d *daemon) serve(ctx context.Context, identity *latchkey.Identity, access 
 
 // duties is what there is to do around the serving device.
 func (d *daemon) duties(socket *admin.Listener, info device.Info) admin.Duties {
-	listen := listenText(info.Addrs)
+	listen := admin.ListenText(info.Addrs)
 	return admin.Duties{
 		Socket: socket, Do: d.admin.do,
 		Reload: d.Reload, Apply: d.reload,

@@ -2,9 +2,7 @@ package daemon
 
 import (
 	"context"
-	"net/netip"
 	"os"
-	"slices"
 	"strings"
 	"time"
 
@@ -52,7 +50,7 @@ func (a *administrator) status(context.Context, admin.None) (Status, error) {
 			return st, err
 		}
 		st.Running, st.PID, st.Since = true, os.Getpid(), live.Since
-		st.Listen = listenText(live.Addrs)
+		st.Listen = admin.ListenText(live.Addrs)
 		st.Services, st.Sessions = live.Services, live.Sessions
 	}
 	err := a.access.View(func(tx *acl.Tx) error {
@@ -77,21 +75,6 @@ func (a *administrator) services(context.Context, admin.None) ([]device.Service,
 	}
 	live, err := a.dev.Status()
 	return live.Services, err
-}
-
-// listenText is :PORT for the wildcards of one port, otherwise the addresses.
-func listenText(addrs []netip.AddrPort) string {
-	var texts []string
-	for _, addr := range addrs {
-		text := addr.String()
-		if addr.Addr().IsUnspecified() {
-			text = text[strings.LastIndexByte(text, ':'):]
-		}
-		if !slices.Contains(texts, text) {
-			texts = append(texts, text)
-		}
-	}
-	return join(texts)
 }
 
 func join(list []string) string { return strings.Join(list, ", ") }

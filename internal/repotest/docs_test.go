@@ -19,6 +19,7 @@ func TestDocumentsExist(t *testing.T) {
 	for _, name := range []string{
 		"README.md", "ARCHITECTURE.md", "CHANGELOG.md", "CONTRIBUTING.md", "SECURITY.md", "LICENSE",
 		"docs/protocol.md", "docs/threat-model.md", "docs/adr/README.md", "docs/systemd/latchkeyd.service",
+		"docs/systemd/latchkey-basestation.service",
 	} {
 		info, err := os.Stat(filepath.Join(root, name))
 		if err != nil {

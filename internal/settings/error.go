@@ -47,7 +47,7 @@ func (e *Error) NextStep() string { return "correct " + e.File }
 
 // ErrorAt makes an Error with the place of n in text.
 func ErrorAt(path string, text []byte, n Node, message string) *Error {
-	return errorAt(path, text, n.GetToken(), message)
+	return errorAt(path, text, place(n), message)
 }
 
 func errorAt(path string, text []byte, tk *token.Token, message string) *Error {

@@ -5,6 +5,7 @@ import (
 
 	"github.com/goccy/go-yaml"
 	"github.com/goccy/go-yaml/ast"
+	"github.com/goccy/go-yaml/token"
 )
 
 // A Node is a part of the file, with its place.
@@ -12,7 +13,19 @@ type Node = ast.Node
 
 // FailAt makes an error that Decode turns into an *Error with the place of n.
 func FailAt(n Node, format string, args ...any) error {
-	return &yaml.SyntaxError{Message: fmt.Sprintf(format, args...), Token: n.GetToken()}
+	return &yaml.SyntaxError{Message: fmt.Sprintf(format, args...), Token: place(n)}
+}
+
+// place returns where n begins. A mapping without braces begins with its first
+// name, though its token is the colon.
+func place(n Node) *token.Token {
+	if m, ok := n.(*ast.MappingNode); ok && !m.IsFlowStyle && len(m.Values) > 0 {
+		n = m.Values[0]
+	}
+	if v, ok := n.(*Entry); ok {
+		return v.Key.GetToken()
+	}
+	return n.GetToken()
 }
 
 // DecodeNode decodes n into v and refuses fields that v does not have.
