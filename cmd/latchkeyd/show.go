@@ -34,7 +34,11 @@ func (p *program) pairingURL() *cobra.Command {
 		Use:   "pairing-url",
 		Short: "Print the URL that a client pairs with",
 		Long: `Print the URL that a client pairs with, alone on one line. A terminal shows it
-as a QR code as well, and so does --qr anywhere.`,
+as a QR code as well, and so does --qr anywhere.
+
+With a basestation the URL has a fresh connect token each time. It lets whoever
+holds the URL through the basestation, ten times within 24 hours and until a
+first owner has paired: show it to the one person it is for.`,
 		Args: cobra.NoArgs,
 		RunE: func(c *cobra.Command, _ []string) error {
 			return p.control(c, func(control *daemon.Control) error {
@@ -84,6 +88,7 @@ func statusTable(st daemon.Status) cli.Table {
 	t.Add("name", st.Name)
 	t.Add("fingerprint", st.Fingerprint.String())
 	t.Add("listen", st.Listen)
+	t.Add("basestation", attached(st.Basestation))
 	t.Add("pairing", openModes(st.Pairing, st.Running))
 	t.Add("users", fmt.Sprintf("%d, keys %d", st.Users, st.Keys))
 	for _, s := range st.Services {
@@ -98,6 +103,21 @@ func statusTable(st daemon.Status) cli.Table {
 			who, s.Peer.Short(), s.Source, s.Path, orNone(s.Tunnels)))
 	}
 	return t
+}
+
+// attached tells how the device stands with its basestation.
+func attached(a daemon.Attachment) string {
+	since := a.Since.Format(time.RFC3339)
+	switch a.State {
+	case "off":
+		return "none, reached on its own network only"
+	case "attached":
+		return fmt.Sprintf("attached to %s by %s since %s, seen there as %s, connect tokens version %d",
+			a.Basestation, a.Transport, since, a.Mapped, a.Tokens)
+	case "waiting":
+		return fmt.Sprintf("%s: not attached since %s: %s", strings.Join(a.Addrs, ", "), since, a.Error)
+	}
+	return fmt.Sprintf("%s: %s", strings.Join(a.Addrs, ", "), a.State)
 }
 
 // openModes tells which modes are open, or will be once a daemon runs.

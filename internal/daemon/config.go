@@ -20,11 +20,13 @@ type Config struct {
 	Name      string
 	Listen    string
 	Discovery bool
-	Services  []device.Service
-	Routes    []device.Route
-	Pairing   pairing.Modes
-	Limits    device.Limits
-	Level     slog.Level
+
+	Basestation Basestation
+	Services    []device.Service
+	Routes      []device.Route
+	Pairing     pairing.Modes
+	Limits      device.Limits
+	Level       slog.Level
 }
 
 // file is latchkeyd.yaml as it is written. Fields that need more than a type
@@ -35,11 +37,13 @@ type file struct {
 	Name      title           `yaml:"name"`
 	Listen    settings.Listen `yaml:"listen"`
 	Discovery *bool           `yaml:"discovery"`
-	Services  serviceList     `yaml:"services"`
-	Routes    routeList       `yaml:"routes"`
-	Pairing   modeList        `yaml:"pairing"`
-	Limits    limits          `yaml:"limits"`
-	LogLevel  settings.Level  `yaml:"log_level"`
+
+	Basestation basestation    `yaml:"basestation"`
+	Services    serviceList    `yaml:"services"`
+	Routes      routeList      `yaml:"routes"`
+	Pairing     modeList       `yaml:"pairing"`
+	Limits      limits         `yaml:"limits"`
+	LogLevel    settings.Level `yaml:"log_level"`
 }
 
 // limits mirrors device.Limits; an absent field keeps the default.
@@ -77,14 +81,20 @@ func ParseConfig(path string, text []byte) (*Config, error) {
 		}
 		return nil, settings.ErrorAt(path, text, set.at, "product and device go together: set both or none")
 	}
+	base, err := f.Basestation.read(path, text)
+	if err != nil {
+		return nil, err
+	}
 	c := &Config{
 		Name:      string(f.Name),
 		Listen:    string(f.Listen),
 		Discovery: f.Discovery == nil || *f.Discovery,
-		Services:  f.Services,
-		Routes:    f.Routes,
-		Pairing:   pairing.Modes(f.Pairing),
-		Level:     slog.Level(f.LogLevel),
+
+		Basestation: base,
+		Services:    f.Services,
+		Routes:      f.Routes,
+		Pairing:     pairing.Modes(f.Pairing),
+		Level:       slog.Level(f.LogLevel),
 		Limits: device.Limits{
 			Sessions: int(f.Limits.Sessions), Unpaired: int(f.Limits.Unpaired),
 			UnpairedLife: time.Duration(f.Limits.UnpairedLife), Streams: int(f.Limits.Streams),

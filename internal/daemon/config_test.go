@@ -16,6 +16,17 @@ import (
 	"github.com/latchkey-dev/latchkey/pairing"
 )
 
+// someKey is nobody's.
+var someKey = strings.Repeat("0123456789abcdef", 4)
+
+func key(text string) latchkey.Fingerprint {
+	fp, err := latchkey.ParseFingerprint(text)
+	if err != nil {
+		panic(err)
+	}
+	return fp
+}
+
 func TestParseConfig(t *testing.T) {
 	text := `
 product: acme
@@ -33,6 +44,9 @@ routes:
     to: coap://127.0.0.1:5683
   - {path: /cam/**, to: http://127.0.0.1:8080}
 pairing: [local-initial]
+basestation:
+  addresses: [203.0.113.5:5684, "[2001:db8::5]:443", b.example:5684, 203.0.113.5:5684]
+  key: ` + someKey + `
 limits: {sessions: 7, unpaired_life: 90s, body: 4096}
 `
 	want := &Config{
@@ -47,7 +61,8 @@ limits: {sessions: 7, unpaired_life: 90s, body: 4096}
 			{Path: "/thermostat/**", To: "coap://127.0.0.1:5683"},
 			{Path: "/cam/**", To: "http://127.0.0.1:8080"},
 		},
-		Limits: device.Limits{Sessions: 7, UnpairedLife: 90 * time.Second, Body: 4096},
+		Basestation: Basestation{[]string{"203.0.113.5:5684", "[2001:db8::5]:443", "b.example:5684"}, key(someKey)},
+		Limits:      device.Limits{Sessions: 7, UnpairedLife: 90 * time.Second, Body: 4096},
 	}
 	got, err := ParseConfig("latchkeyd.yaml", []byte(text))
 	if err != nil {
@@ -105,6 +120,14 @@ func TestConfigErrors(t *testing.T) {
 		{"limit as a text", "limits: {sessions: many}\n", 1, 20, "whole number"},
 		{"limit of time", "limits: {unpaired_life: 90}\n", 1, 25, "duration"},
 		{"discovery", "discovery: maybe\n", 1, 12, ""},
+		{"basestation without a key", "basestation:\n  addresses: [203.0.113.5:5684]\n", 2, 14, "known by its key"},
+		{"basestation without a port", "basestation: {addresses: [b.example], key: " + someKey + "}\n", 1, 27, "HOST:PORT"},
+		{"basestation at port 0", "basestation: {addresses: ['b.example:0'], key: " + someKey + "}\n", 1, 27, "HOST:PORT"},
+		{"basestation without a host", "basestation: {addresses: [':5684'], key: " + someKey + "}\n", 1, 27, "HOST:PORT"},
+		{"basestation with a URL", "basestation: {addresses: ['https://b.example:1'], key: " + someKey + "}\n", 1, 27, "HOST:PORT"},
+		{"basestations", "basestation: {addresses: [" + strings.Repeat("'b.example:1', ", 9) + "]}\n", 1, 26, "more than 8"},
+		{"basestation's key", "basestation: {key: abcd}\n", 1, 20, "64 hexadecimal"},
+		{"field of basestation", "basestation:\n  adresses: []\n", 2, 3, "adresses"},
 		{"name of many bytes", "name: " + strings.Repeat("x", 64) + "\n", 1, 7, "63"},
 		{"name with a control character", "name: \"a\\nb\"\n", 1, 7, "control"},
 	}
@@ -161,6 +184,7 @@ func TestSetupConfig(t *testing.T) {
 		s := Setup{
 			Product: "on", Device: "7", Name: name, Listen: "[::1]:0",
 			Services: []string{"ssh=tcp://127.0.0.1:22", "true=unix:///run/a b=c.sock"}, Pairing: []string{"local-initial"},
+			Basestations: []string{"[2001:db8::5]:5684", "203.0.113.5:443"}, BasestationKey: someKey,
 		}
 		text, err := s.config()
 		if err != nil {
@@ -173,8 +197,9 @@ func TestSetupConfig(t *testing.T) {
 		}
 		want := &Config{
 			ID: latchkey.DeviceID{Product: "on", Device: "7"}, Name: name, Listen: "[::1]:0", Discovery: true,
-			Services: []device.Service{{ID: "ssh", Target: "tcp://127.0.0.1:22"}, {ID: "true", Target: "unix:///run/a b=c.sock"}},
-			Routes:   []device.Route{}, Pairing: pairing.LocalInitial, Level: slog.LevelInfo,
+			Services:    []device.Service{{ID: "ssh", Target: "tcp://127.0.0.1:22"}, {ID: "true", Target: "unix:///run/a b=c.sock"}},
+			Basestation: Basestation{[]string{"[2001:db8::5]:5684", "203.0.113.5:443"}, key(someKey)},
+			Routes:      []device.Route{}, Pairing: pairing.LocalInitial, Level: slog.LevelInfo,
 		}
 		if !reflect.DeepEqual(got, want) {
 			t.Errorf("%q:\ngot  %+v\nwant %+v", name, got, want)

@@ -1,6 +1,7 @@
 package daemon
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"path/filepath"
@@ -26,6 +27,9 @@ type Setup struct {
 	Listen   string   // [HOST]:PORT; "": device.DefaultAddr
 	Services []string // NAME=TARGET
 	Pairing  []string // modes
+
+	Basestations   []string // HOST:PORT
+	BasestationKey string   // fingerprint; needed with Basestations
 }
 
 // Made is what Init made.
@@ -64,16 +68,14 @@ func (s Setup) create(config *Config, text []byte) (*Made, error) {
 		}},
 		{Name: ConfigFile, Make: func(path string) error { return admin.WriteNew(path, text) }},
 		{Name: device.AccessFile, Make: func(path string) error {
-			url, err := newDevice(config, identity, nil, nil).PairingURL()
-			if err != nil {
-				return err
-			}
-			made.Fingerprint, made.PairingURL = identity.Fingerprint(), url.Reveal()
 			access, err := acl.Create(path)
 			if err != nil {
 				return err
 			}
-			return access.Close()
+			a := &administrator{access: access, dev: newDevice(config, identity, access, nil)}
+			url, err := a.pairingURL(context.Background(), admin.None{})
+			made.Fingerprint, made.PairingURL = identity.Fingerprint(), url.URL
+			return errors.Join(err, access.Close())
 		}},
 	})
 	if err != nil {
@@ -132,9 +134,25 @@ func (s Setup) config() ([]byte, error) {
 	}
 	line("pairing: [%s]", strings.Join(modes, ", "))
 	line("")
+	s.basestation(line)
+	line("")
 	line("# sessions, unpaired, unpaired_life, streams, body, observations, dial_time")
 	line("limits: {}")
 	return []byte(b.String()), nil
+}
+
+// basestation writes where clients of other networks meet the device.
+func (s Setup) basestation(line func(format string, args ...any)) {
+	line("# Where clients of other networks meet the device: HOST:PORT of its basestation,")
+	line("# and the key that latchkey-basestation fingerprint prints. Without addresses, also")
+	line("# after a reload, the device is reached on its own network only.")
+	line("basestation:")
+	addrs := make([]string, len(s.Basestations))
+	for i, addr := range s.Basestations {
+		addrs[i] = settings.Quote(addr)
+	}
+	line("  addresses: [%s]", strings.Join(addrs, ", "))
+	line("  key: %s", settings.Quote(s.BasestationKey))
 }
 
 // likelyTarget returns the target that somebody means who leaves the scheme

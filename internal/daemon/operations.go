@@ -64,6 +64,7 @@ func newDevice(c *Config, identity *latchkey.Identity, access *acl.Store, log *s
 	return &device.Device{
 		Identity: identity, Access: access, Logger: log,
 		ID: c.ID, Name: c.Name, Addr: c.Listen, Pairing: c.Pairing,
+		Basestations: c.Basestation.Addrs, BasestationKey: c.Basestation.Key,
 		Services: c.Services, Routes: c.Routes, Limits: c.Limits, NoDiscovery: !c.Discovery,
 	}
 }

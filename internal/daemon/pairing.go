@@ -104,10 +104,17 @@ func (a *administrator) closePairing(ctx context.Context, in pairingMode) (Pairi
 	return a.pairingStatus(ctx, admin.None{})
 }
 
+// pairingURL brings a fresh connect token for each caller, so that the holder of
+// one URL uses up nobody else's.
 func (a *administrator) pairingURL(context.Context, admin.None) (pairingURL, error) {
 	u, err := a.dev.PairingURL()
 	if err != nil {
 		return pairingURL{}, err
+	}
+	if len(u.Basestations) > 0 {
+		if u.Token, err = a.connectToken(); err != nil {
+			return pairingURL{}, err
+		}
 	}
 	return pairingURL{u.Reveal()}, nil
 }

@@ -37,6 +37,9 @@ func (d *daemon) apply(next *Config) error {
 	if err := d.dev.SetName(next.Name); err != nil {
 		return fmt.Errorf("name: %w", err)
 	}
+	if err := d.dev.SetBasestation(next.Basestation.Addrs, next.Basestation.Key); err != nil {
+		return fmt.Errorf("basestation: %w", err)
+	}
 	if err := d.dev.ConfigurePairing(next.Pairing); err != nil {
 		return fmt.Errorf("pairing: %w", err)
 	}

@@ -21,6 +21,7 @@ type Status struct {
 	Name        string                 `json:"name"`
 	Fingerprint latchkey.Fingerprint   `json:"fingerprint"`
 	Listen      string                 `json:"listen"`
+	Basestation Attachment             `json:"basestation"`
 	Pairing     []string               `json:"pairing"` // modes that are open, or would be if the daemon ran
 	Users       int                    `json:"users"`
 	Keys        int                    `json:"keys"`
@@ -42,7 +43,8 @@ func (a *administrator) status(context.Context, admin.None) (Status, error) {
 	config := a.config()
 	st := Status{
 		ID: a.dev.DeviceID(a.key), Name: config.Name, Fingerprint: a.key, Listen: config.Listen,
-		Services: nonNil(config.Services), Sessions: []device.SessionStatus{}, Pairing: a.modes().Names(),
+		Basestation: a.attachment(nil),
+		Services:    nonNil(config.Services), Sessions: []device.SessionStatus{}, Pairing: a.modes().Names(),
 	}
 	if a.running {
 		live, err := a.dev.Status()
@@ -52,6 +54,7 @@ func (a *administrator) status(context.Context, admin.None) (Status, error) {
 		st.Running, st.PID, st.Since = true, os.Getpid(), live.Since
 		st.Listen = admin.ListenText(live.Addrs)
 		st.Services, st.Sessions = live.Services, live.Sessions
+		st.Basestation = a.attachment(&live.Attach)
 	}
 	err := a.access.View(func(tx *acl.Tx) error {
 		st.Users, st.Keys = count(tx)
