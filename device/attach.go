@@ -46,7 +46,8 @@ type attachment struct {
 
 	mu     sync.Mutex // guards what follows
 	status AttachStatus
-	leg    *uplink.Uplink // while attached
+	giveUp context.CancelCauseFunc // on reaching the basestation, while that is tried
+	leg    *uplink.Uplink          // while attached
 	open   map[signal.SessionID]*introduction
 }
 
@@ -55,6 +56,8 @@ type baseConfig struct {
 	addrs []string
 	key   latchkey.Fingerprint
 }
+
+func (b baseConfig) equal(o baseConfig) bool { return b.key == o.key && slices.Equal(b.addrs, o.addrs) }
 
 // atomicConfig holds the configuration in force.
 type atomicConfig struct {
@@ -97,7 +100,32 @@ func newAttachment(s *server, c baseConfig) *attachment {
 // set changes where the basestation is. It takes effect at once.
 func (a *attachment) set(c baseConfig) {
 	a.config.store(c)
+	a.mu.Lock()
+	if a.giveUp != nil {
+		a.giveUp(errMoved)
+	}
+	a.mu.Unlock()
 	a.wake()
+}
+
+// trying bounds what it takes to attach as c says. It ends with errMoved when
+// the configuration changes.
+func (a *attachment) trying(ctx context.Context, c baseConfig) (context.Context, func()) {
+	ctx, giveUp := context.WithCancelCause(ctx)
+	a.mu.Lock()
+	a.giveUp = giveUp
+	a.mu.Unlock()
+	if !a.config.load().equal(c) {
+		giveUp(errMoved)
+	}
+	ctx, cancel := context.WithTimeout(ctx, attachTime)
+	return ctx, func() {
+		cancel()
+		giveUp(nil)
+		a.mu.Lock()
+		defer a.mu.Unlock()
+		a.giveUp = nil
+	}
 }
 
 // wake makes run look again.
@@ -155,8 +183,8 @@ func (a *attachment) pause(ctx context.Context, d time.Duration) {
 // once attaches and stays until the leg ends, which it reports.
 func (a *attachment) once(ctx context.Context, c baseConfig) error {
 	a.tell(AttachStatus{State: "connecting"})
-	dialling, cancel := context.WithTimeout(ctx, attachTime)
-	defer cancel()
+	dialling, done := a.trying(ctx, c)
+	defer done()
 	before := a.addresses()
 	leg, err := uplink.Dial(dialling, uplink.Config{
 		Identity: a.srv.identity, Addrs: c.addrs, Key: c.key, Handler: a.serve, Socket: a.srv.socket(), Log: a.srv.log,
@@ -201,7 +229,7 @@ func (a *attachment) stay(ctx context.Context, leg *uplink.Uplink, c baseConfig,
 			return context.Cause(leg.Context())
 		case <-changed:
 		case <-a.nudge:
-			if now := a.config.load(); now.key != c.key || !slices.Equal(now.addrs, c.addrs) {
+			if !a.config.load().equal(c) {
 				return errMoved
 			}
 		case <-look.C:
