@@ -17,7 +17,7 @@ func (p *program) device() *cobra.Command {
 }
 
 func (p *program) deviceAdd() *cobra.Command {
-	return p.JSONFlag(&cobra.Command{
+	return cli.CompleteArgs(p.JSONFlag(&cobra.Command{
 		Use:   "add PRODUCT/DEVICE FINGERPRINT",
 		Short: "Let the holder of a key attach as a device",
 		Long: `Let the holder of a key attach as a device. "latchkeyd fingerprint" prints the
@@ -42,7 +42,7 @@ takes all of them away.`,
 				return p.Print(d, deviceTable(d))
 			})
 		},
-	})
+	}), p.deviceIDs())
 }
 
 func (p *program) deviceList() *cobra.Command {
@@ -67,7 +67,7 @@ func (p *program) deviceList() *cobra.Command {
 }
 
 func (p *program) deviceShow() *cobra.Command {
-	return p.JSONFlag(&cobra.Command{
+	return cli.CompleteArgs(p.JSONFlag(&cobra.Command{
 		Use:   "show PRODUCT/DEVICE",
 		Short: "Show a device with its keys",
 		Args:  cobra.ExactArgs(1),
@@ -84,11 +84,11 @@ func (p *program) deviceShow() *cobra.Command {
 				return p.Print(d, deviceTable(d))
 			})
 		},
-	})
+	}), p.deviceIDs())
 }
 
 func (p *program) deviceRemove() *cobra.Command {
-	return &cobra.Command{
+	return cli.CompleteArgs(&cobra.Command{
 		Use:   "remove PRODUCT/DEVICE",
 		Short: "Remove a device with its keys and tokens; if it is attached it is cut off",
 		Args:  cobra.ExactArgs(1),
@@ -101,7 +101,7 @@ func (p *program) deviceRemove() *cobra.Command {
 				return control.RemoveDevice(c.Context(), id)
 			})
 		},
-	}
+	}, p.deviceIDs())
 }
 
 func deviceTable(d station.Device) cli.Table {

@@ -33,6 +33,7 @@ Set it up with "latchkey-basestation init", start it with "latchkey-basestation
 run", and add devices with "latchkey-basestation device add".`,
 	}
 	c.PersistentFlags().StringVar(&p.dir, "dir", defaultDir, "`DIR` of key, configuration and registry")
+	_ = c.MarkPersistentFlagDirname("dir") // the flag exists
 	c.AddCommand(
 		p.init(), p.run(), p.fingerprint(), p.status(), p.device(), p.token(), p.event(), cli.ManCommand(),
 	)

@@ -13,4 +13,4 @@ func TestMain(m *testing.M) {
 	testscript.Main(m, map[string]func(){"latchkey-basestation": func() { os.Exit(run()) }})
 }
 
-func TestStories(t *testing.T) { story.Run(t, t.TempDir()) }
+func TestStories(t *testing.T) { story.Run(t, story.Build(t, "../latchkeyd")) }

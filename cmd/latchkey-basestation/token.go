@@ -92,6 +92,7 @@ device; what the client may do there, the device decides.`,
 	f.StringVar(&given.note, "note", "", "`TEXT` that says what it is for")
 	c.MarkFlagsMutuallyExclusive("device", "product")
 	c.MarkFlagsOneRequired("device", "product")
+	cli.CompleteFlag(c, "device", p.deviceIDs())
 	return p.JSONFlag(c)
 }
 
@@ -131,7 +132,7 @@ func uses(t station.Token) string {
 }
 
 func (p *program) tokenRevoke() *cobra.Command {
-	return &cobra.Command{
+	return cli.CompleteArgs(&cobra.Command{
 		Use:   "revoke ID",
 		Short: "Revoke a token; \"token list\" names the ids",
 		Args:  cobra.ExactArgs(1),
@@ -140,5 +141,5 @@ func (p *program) tokenRevoke() *cobra.Command {
 				return control.RevokeToken(c.Context(), args[0])
 			})
 		},
-	}
+	}, p.tokenIDs())
 }

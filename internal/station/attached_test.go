@@ -16,12 +16,16 @@ import (
 // dial connects the holder of a key to a basestation.
 func (r *running) dial(t *testing.T, id *latchkey.Identity) *uplink.Uplink {
 	t.Helper()
-	up, err := uplink.Dial(t.Context(), uplink.Config{
-		Identity: id, Addrs: []string{r.ready.Listen}, Key: r.ready.Fingerprint, Transports: uplink.TLS, Log: silent(),
-	})
+	up, err := r.tryDial(t, id)
 	check(t, err)
 	t.Cleanup(up.Close)
 	return up
+}
+
+func (r *running) tryDial(t *testing.T, id *latchkey.Identity) (*uplink.Uplink, error) {
+	return uplink.Dial(t.Context(), uplink.Config{
+		Identity: id, Addrs: []string{r.ready.Listen}, Key: r.ready.Fingerprint, Transports: uplink.TLS, Log: silent(),
+	})
 }
 
 func attach(t *testing.T, up *uplink.Uplink, id latchkey.DeviceID) error {

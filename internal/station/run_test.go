@@ -155,7 +155,7 @@ func TestReload(t *testing.T) {
 	c := control(t, dir)
 	edit(t, dir, "issuers: []", "issuers: [{issuer: acme-id, audience: latchkey, jwks: 'https://id.example.org/jwks'}]")
 	edit(t, dir, "log_level: info", "log_level: debug")
-	edit(t, dir, "limits: {}", "limits: {introductions: 7}")
+	edit(t, dir, "limits: {}", "limits: {streams_per_source: 1}")
 	r.hup(t, "msg=reloaded")
 	st, err := c.Status(t.Context())
 	if err != nil || !slices.Equal(st.Issuers, []string{"acme-id"}) {
@@ -167,7 +167,14 @@ func TestReload(t *testing.T) {
 	if strings.Contains(r.log.String(), "next start") {
 		t.Errorf("nothing waits for the next start:\n%s", r.log)
 	}
-	edit(t, dir, "limits: {introductions: 7}", "limits: {sessions: 7}")
+	id, err := latchkey.NewIdentity()
+	check(t, err)
+	r.dial(t, id)
+	if second, err := r.tryDial(t, id); err == nil {
+		second.Close()
+		t.Error("the limit of one TCP connection does not hold")
+	}
+	edit(t, dir, "limits: {streams_per_source: 1}", "limits: {sessions: 7}")
 	r.hup(t, "next start")
 
 	// a file that does not pass every check changes nothing
