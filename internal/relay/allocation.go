@@ -36,13 +36,14 @@ func (g generator) AllocatePacketConn(c turn.AllocateListenerConfig) (net.Packet
 	}
 	a := &allocation{
 		leg: l, k: g.k, src: g.k.current.src,
-		queue: make(chan *datagram, memoryQueue), done: make(chan struct{}),
+		queue: make(chan *datagram, memoryQueue), permitted: make(chan struct{}), done: make(chan struct{}),
 	}
 	if !l.allocation.CompareAndSwap(nil, a) {
 		return nil, nil, errInUse
 	}
 	g.k.s.count.allocations.Add(1)
 	g.k.add(a)
+	l.release(a)
 	if l.pair.ended.Load() { // end did not see a
 		_ = a.Close()
 		return nil, nil, errEnded
@@ -68,6 +69,9 @@ type allocation struct {
 	queue   chan *datagram // payload on its way to the library
 	done    chan struct{}
 	once    sync.Once
+
+	permitted chan struct{} // closed when the client has asked to hear the other leg
+	permit    sync.Once
 }
 
 // forward relays a frame of the leg's client to the other leg. A frame is
@@ -78,11 +82,14 @@ func (a *allocation) forward(frame []byte) {
 		count.dropped.Add(1)
 		return
 	}
-	to := a.leg.peer.allocation.Load()
-	if to == nil || !a.leg.pair.spend(n) {
+	if !a.leg.pair.spend(n) {
 		return
 	}
-	if !to.receive(frame) {
+	to := a.leg.peer.allocation.Load()
+	if to == nil && a.leg.peer.hold(frame[channelHeader:]) {
+		return
+	}
+	if to == nil || !to.receive(frame) {
 		count.dropped.Add(1)
 		return
 	}
@@ -123,10 +130,16 @@ func (a *allocation) enqueue(payload []byte) bool {
 // age is the time since the grant.
 func (a *allocation) age() time.Duration { return time.Since(a.leg.pair.started) }
 
-// ReadFrom returns a datagram of the other leg. After Close it lets the library
-// finish the request in work, which may be about this allocation, before the
-// library forgets it; no later request can change it.
+// ReadFrom returns a datagram of the other leg, once the client may have it: the
+// library drops what comes before. After Close it lets the library finish the
+// request in work, which may be about this allocation, before the library
+// forgets it; no later request can change it.
 func (a *allocation) ReadFrom(b []byte) (int, net.Addr, error) {
+	select {
+	case <-a.permitted:
+		a.k.settle() // the request in work is the one that permits
+	case <-a.done:
+	}
 	select {
 	case d := <-a.queue:
 		defer d.free()

@@ -69,18 +69,20 @@ func TestChannelNumbers(t *testing.T) {
 		if code := c.bind(0x4123, c.grant.Peer); code != 0 {
 			t.Fatalf("ChannelBind answered %d", code)
 		}
-		c.channelData(0x4123, []byte("unheard")) // the device permits nothing yet
+		c.channelData(0x4123, []byte("held")) // the device permits nothing yet
 		synctest.Wait()
 		if code := d.permit(d.grant.Peer); code != 0 {
 			t.Fatalf("CreatePermission answered %d", code)
 		}
 		c.channelData(0x4123, []byte("indicated"))
-		m := &stun.Message{Raw: d.next(2 * time.Second)}
-		if err := m.Decode(); err != nil || m.Type != stun.NewType(stun.MethodData, stun.ClassIndication) {
-			t.Fatalf("not a Data indication: %v, %v", m, err)
-		}
-		if v, _ := m.Get(stun.AttrData); string(v) != "indicated" {
-			t.Errorf("received %q", v)
+		for _, want := range []string{"held", "indicated"} {
+			m := &stun.Message{Raw: d.next(2 * time.Second)}
+			if err := m.Decode(); err != nil || m.Type != stun.NewType(stun.MethodData, stun.ClassIndication) {
+				t.Fatalf("not a Data indication: %v, %v", m, err)
+			}
+			if v, _ := m.Get(stun.AttrData); string(v) != want {
+				t.Errorf("received %q, want %q", v, want)
+			}
 		}
 		d.indicate(d.grant.Peer, []byte("back"))
 		if got := c.next(2 * time.Second); !bytes.Equal(got, frame(0x4123, []byte("back"))) {
@@ -100,7 +102,8 @@ func TestChannelNumbers(t *testing.T) {
 func TestQueueDropsNewest(t *testing.T) {
 	l := &leg{}
 	l.peer = l
-	a := &allocation{leg: l, queue: make(chan *datagram, memoryQueue), done: make(chan struct{})}
+	a := &allocation{leg: l, queue: make(chan *datagram, memoryQueue), k: newSocket(nil, nil, 1), permitted: make(chan struct{}), done: make(chan struct{})}
+	close(a.permitted)
 	for i := range memoryQueue + 10 {
 		if ok := a.enqueue([]byte{byte(i)}); ok != (i < memoryQueue) {
 			t.Errorf("datagram %d taken: %t", i, ok)

@@ -42,6 +42,36 @@ type leg struct {
 	expires    time.Time
 	rate       rate
 	allocation atomic.Pointer[allocation] // nil: none lives
+
+	mu      sync.Mutex  // guards what follows
+	early   []*datagram // payload that came before the first allocation
+	started bool        // there was an allocation
+}
+
+// hold keeps payload for a leg that has not come yet, so that the side that is
+// first does not have to repeat itself. It reports false when the leg has been
+// here or earlyQueue datagrams wait.
+func (l *leg) hold(payload []byte) bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.started || len(l.early) == earlyQueue {
+		return false
+	}
+	d := newDatagram()
+	d.n = copy(d.b[:], payload)
+	l.early = append(l.early, d)
+	return true
+}
+
+// release gives what was held to the first allocation.
+func (l *leg) release(a *allocation) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.started = true
+	for _, d := range l.early {
+		a.queue <- d // it is new, and has room for more
+	}
+	l.early = nil
 }
 
 // Grant makes credentials for the client and the device of one session and

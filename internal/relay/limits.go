@@ -34,6 +34,7 @@ const (
 	udpQueue    = 512 // requests that wait for the library
 	streamQueue = 4
 	memoryQueue = 64        // datagrams that wait to be wrapped in Data indications
+	earlyQueue  = 4         // of those, for a leg that has no allocation yet
 	writeBuffer = 256 << 10 // what waits to be written to a connection, in bytes
 	writeWait   = 10 * time.Second
 

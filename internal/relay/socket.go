@@ -73,7 +73,17 @@ func (k *socket) permitted(src net.Addr, peer net.IP) bool {
 	}
 	name := a.leg.peer.name
 	ip, ok := netip.AddrFromSlice(peer)
-	return ok && ip == name.Addr() && (!k.current.bind || k.current.port == name.Port())
+	if !ok || ip != name.Addr() || k.current.bind && k.current.port != name.Port() {
+		return false
+	}
+	a.permit.Do(func() { close(a.permitted) })
+	return true
+}
+
+// settle returns when the library has finished the request in work.
+func (k *socket) settle() {
+	k.work.Lock()
+	defer k.work.Unlock()
 }
 
 // ReadFrom returns the next message for the library, and holds k.work until the
