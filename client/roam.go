@@ -17,6 +17,10 @@ const (
 	roamTime  = 8 * time.Second
 	// settle lets addresses settle after a change of network.
 	settle = 100 * time.Millisecond
+	// So many pings are sent on a new path, until one was answered; each may
+	// take so long.
+	greetings = 5
+	greetTime = 200 * time.Millisecond
 )
 
 // A roamer finds new paths for a running session when its own fail or our
@@ -138,10 +142,26 @@ func (l *link) rejoin(ctx context.Context, changed bool) error {
 	before := l.adopted
 	l.adopted = i
 	l.mu.Unlock()
+	l.greet(ctx, i)
 	if before != nil {
 		before.close()
 	}
 	return nil
+}
+
+// greet speaks until the device was heard by a path of i: once it has heard us
+// there too, it gives up the paths before.
+func (l *link) greet(ctx context.Context, i *introduction) {
+	for range greetings {
+		once, cancel := context.WithTimeout(ctx, greetTime)
+		_, _ = l.session.Ping(once) // what counts is by which path the answer came
+		cancel()
+		select {
+		case <-i.meeting.Heard():
+			return
+		default:
+		}
+	}
 }
 
 // roam makes the session look for new paths, if its device has a basestation.

@@ -159,7 +159,8 @@ func (s *server) running(id session.ID, key latchkey.Fingerprint) *peer {
 }
 
 // adopt makes i the introduction whose paths the session has. The one before
-// has nothing to add once i has a path.
+// has nothing to add once the client was heard by a path of i; sooner it is not
+// given up, because the basestation can repeat an old offer of the client's.
 func (p *peer) adopt(i *introduction) {
 	if !p.work.begin() {
 		i.close()
@@ -169,7 +170,7 @@ func (p *peer) adopt(i *introduction) {
 		defer p.work.end()
 		defer i.close()
 		select {
-		case <-i.meeting.Up():
+		case <-i.meeting.Heard():
 		case <-time.After(introTime):
 			return
 		case <-p.sess.Context().Done():

@@ -48,12 +48,14 @@ type Meeting struct {
 	ctx    context.Context
 	cancel context.CancelFunc
 	up     chan struct{} // closed when the first path works
+	heard  chan struct{} // closed when the peer was first heard
 
 	mu     sync.Mutex // guards what follows
 	begun  bool
 	early  []string // candidates that came before the offer
 	closed bool
 	first  sync.Once
+	voice  sync.Once
 	work   sync.WaitGroup
 }
 
@@ -63,7 +65,7 @@ func New(cfg Config) (*Meeting, error) {
 	if cfg.Log == nil {
 		cfg.Log = slog.Default()
 	}
-	m := &Meeting{cfg: cfg, up: make(chan struct{})}
+	m := &Meeting{cfg: cfg, up: make(chan struct{}), heard: make(chan struct{})}
 	m.ctx, m.cancel = context.WithCancel(context.Background())
 	var err error
 	m.route, err = cfg.Hub.New(route.Config{
@@ -91,8 +93,13 @@ func New(cfg Config) (*Meeting, error) {
 	return m, nil
 }
 
-// Up is closed when the first path works.
+// Up is closed when the first path works, as far as we know: on a relay that
+// the basestation named there may be nobody.
 func (m *Meeting) Up() <-chan struct{} { return m.up }
+
+// Heard is closed when something authentic has come from the peer by a path of
+// this meeting.
+func (m *Meeting) Heard() <-chan struct{} { return m.heard }
 
 // Offer returns our signed offer. With resume, it is for the running session of
 // that name.
@@ -151,6 +158,7 @@ func (m *Meeting) receive(b []byte, meta packet.Meta, p *route.Path) bool {
 	taken, authentic := m.cfg.Deliver(b, meta)
 	if authentic {
 		m.cfg.Carrier.Heard(p)
+		m.voice.Do(func() { close(m.heard) })
 	}
 	return taken
 }
@@ -201,16 +209,20 @@ func (m *Meeting) Close() {
 }
 
 // Servers returns the addresses that stand for the STUN servers of a
-// basestation: those it names, or the address that it was reached at.
-func Servers(u *uplink.Uplink, named []string) []netip.AddrPort {
+// basestation: those it names, or the address that it was reached at. What it
+// names gets datagrams from us, so an address that no peer can have is left out.
+func Servers(u *uplink.Uplink, named []string) []netip.AddrPort { return servers(u.Remote(), named) }
+
+func servers(reached netip.AddrPort, named []string) []netip.AddrPort {
 	var list []netip.AddrPort
 	for _, s := range named {
-		if a, err := netip.ParseAddrPort(s); err == nil {
+		a, err := netip.ParseAddrPort(s)
+		if err == nil && (a == reached || route.Plausible(a, reached.Addr().IsLoopback())) {
 			list = append(list, a)
 		}
 	}
 	if len(list) == 0 {
-		list = append(list, u.Remote())
+		list = append(list, reached)
 	}
 	return list
 }

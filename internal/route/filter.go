@@ -36,6 +36,10 @@ var (
 	}
 )
 
+// Plausible reports whether a host that we do not know may have the address a,
+// as a peer or as a STUN server; loopback ones only where they are wanted.
+func Plausible(a netip.AddrPort, loopback bool) bool { return filter{loopback: loopback}.remote(a) }
+
 // remote reports whether a peer may have the address a.
 func (f filter) remote(a netip.AddrPort) bool {
 	ip := a.Addr()
