@@ -29,7 +29,7 @@ type owner struct {
 // wish itself: Action and Resource. When ctx ends before the answer, the device
 // refuses.
 func (o *owner) authorize(ctx context.Context, r *acl.Request) error {
-	if r.Listing { // nothing is done, a name or a right would be shown
+	if r.Listing || r.Action == acl.SelfRead { // only the caller's own name and rights would be shown
 		return nil
 	}
 	who := r.User
