@@ -18,6 +18,13 @@ import (
 // station serves a basestation on loopback until the test ends.
 func station(t *testing.T) (*registry.Store, basestation.Info) {
 	t.Helper()
+	store, info, _ := stationWith(t, func(*basestation.Server) {})
+	return store, info
+}
+
+// stationWith is station with a server that the test has changed before.
+func stationWith(t *testing.T, change func(*basestation.Server)) (*registry.Store, basestation.Info, *basestation.Server) {
+	t.Helper()
 	store, err := registry.Create(filepath.Join(t.TempDir(), "registry.db"))
 	if err != nil {
 		t.Fatal(err)
@@ -33,6 +40,7 @@ func station(t *testing.T) (*registry.Store, basestation.Info) {
 		Ready: func(i basestation.Info) { ready <- i },
 	}
 	s.Limits.Drain = time.Millisecond
+	change(s)
 	ctx, cancel := context.WithCancel(context.Background())
 	ended := make(chan error, 1)
 	go func() { ended <- s.ListenAndServe(ctx) }()
@@ -44,13 +52,13 @@ func station(t *testing.T) (*registry.Store, basestation.Info) {
 	})
 	select {
 	case i := <-ready:
-		return store, i
+		return store, i, s
 	case err := <-ended:
 		t.Fatal(err)
 	case <-time.After(patience):
 		t.Fatal("basestation is not ready")
 	}
-	return nil, basestation.Info{}
+	return nil, basestation.Info{}, nil
 }
 
 // far is a device that is attached, and its owner, who has lost its address.
