@@ -2,7 +2,6 @@ package client
 
 import (
 	"context"
-	"errors"
 	"net"
 	"slices"
 	"sync"
@@ -42,7 +41,7 @@ type base struct {
 // leg to it is dialled when it is needed.
 func (c *Client) base(dev Device) (b *base, release func(), err error) {
 	if len(dev.Basestations) == 0 || dev.BasestationKey.IsZero() {
-		return nil, nil, errNoBasestation
+		return nil, nil, atBasestation(ErrNoBasestation)
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -71,8 +70,6 @@ func (c *Client) base(dev Device) (b *base, release func(), err error) {
 	}
 	return b, sync.OnceFunc(b.release), nil
 }
-
-var errNoBasestation = errors.New("the device has no basestation")
 
 // release counts a user out. The last one leaves the leg to be closed later.
 func (b *base) release() {

@@ -111,10 +111,11 @@ func (c *Client) reach(ctx context.Context, dev Device, o DialOptions) (*link, [
 		cancel()
 		r.drain()
 	}()
-	found := make(chan string)
+	found, searching := make(chan string), false
 	if o.Via == ViaAuto || o.Via == ViaLocal {
 		r.start(ctx, dev.Addrs)
 		if !c.NoDiscovery {
+			searching = true
 			r.running++
 			go c.search(ctx, dev.Key, found, r.results) // ends with ctx or after discoverFor
 		}
@@ -145,11 +146,16 @@ func (c *Client) reach(ctx context.Context, dev Device, o DialOptions) (*link, [
 			}
 		}
 	}
+	if len(r.failed) > 0 && len(r.tried) == 0 && searching {
+		r.failed = append([]Try{{"on this network", errNotFound}}, r.failed...)
+	}
 	if err := context.Cause(ctx); err != nil && len(r.failed) == 0 {
 		return nil, nil, err
 	}
 	return nil, nil, &DialError{Device: name, Tries: r.failed}
 }
+
+var errNotFound = errors.New("no address of it is known, and it was not found")
 
 // A race is the tries of one Dial. Only the goroutine of reach touches it.
 type race struct {
@@ -187,7 +193,7 @@ func (r *race) start(ctx context.Context, addrs []string) {
 func (r *race) startRemote(ctx context.Context) {
 	r.running++
 	go func() { // ends with the introduction, introduceTime or ctx
-		l, err := r.client.openRemote(ctx, r.dev, r.options)
+		l, err := r.client.attend(ctx, r.dev, r.options)
 		r.results <- result{"by way of its basestation", l, err}
 	}()
 }

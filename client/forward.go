@@ -63,14 +63,16 @@ func isPort(s string) bool {
 
 // A ForwardEvent is something that a person who runs a tunnel wants to know.
 type ForwardEvent struct {
-	Kind    string // "listening", "connected", "reconnecting", "refused"
+	Kind    string // "listening", "connected", "path", "reconnecting", "refused"
 	Service string // of "listening" and "refused"
-	Addr    string // local of "listening", the device's of "connected"
+	Addr    string // local of "listening", the device's of "connected" and "path"
+	Path    string // of "connected" and "path", which tells a change: "local", "direct" or "relay"
 	Err     error  // of "reconnecting" and "refused"
 }
 
 // ForwardOptions are the choices of Client.Forward.
 type ForwardOptions struct {
+	Dial     DialOptions        // how to reach the device, each time
 	Event    func(ForwardEvent) // nil: none; may be called concurrently
 	Progress *Progress          // counts bytes; may be nil
 	Stdio    net.Conn           // used for Local "-"; nil: stdin and stdout of the process
@@ -94,7 +96,7 @@ func (c *Client) Forward(ctx context.Context, alias string, list []Forward, o Fo
 	}
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
-	f := &forwarder{keeper: newKeeper(c, alias, o.Event), options: o, stop: cancel}
+	f := &forwarder{keeper: newKeeper(c, alias, o.Dial, o.Event), options: o, stop: cancel}
 	defer f.close()
 	for _, one := range list {
 		if err := f.listen(ctx, one); err != nil {

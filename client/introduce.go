@@ -33,6 +33,7 @@ type introduction struct {
 	meeting *rendezvous.Meeting
 	carrier *route.Carrier
 	via     Via
+	granted atomic.Bool // a relay
 
 	handshake *secure.Handshake // of a new session
 	session   atomic.Pointer[session.Session]
@@ -65,7 +66,7 @@ func (i *introduction) begin(ctx context.Context, o DialOptions, resume []byte) 
 	c := i.base.client
 	leg, err := i.base.connect(ctx)
 	if err != nil {
-		return fmt.Errorf("basestation: %w", err)
+		return atBasestation(err)
 	}
 	identity, err := c.OpenIdentity()
 	if err != nil {
@@ -94,25 +95,30 @@ func (i *introduction) begin(ctx context.Context, o DialOptions, resume []byte) 
 		ask.SCT, ask.JWT = o.Token.Reveal(), ""
 	}
 	if ask.SCT == "" && ask.JWT == "" {
-		return errNoToken
+		return atBasestation(ErrNoToken)
 	}
 	i.base.mu.Lock()
 	i.base.meeting[i.id] = i
 	i.base.mu.Unlock()
 	var got signal.Connected
 	if err := uplink.Call(ctx, leg.CoAP(), coap.POST, signal.PathConnect, ask, &got); err != nil {
-		return fmt.Errorf("basestation: %w", err)
+		return atBasestation(err)
 	}
 	c.logger().Debug("introduction granted", "device", i.dev.Alias)
-	if got.Relay != nil && i.via != ViaDirect {
-		if err := i.meeting.UseRelay(got.Relay); err != nil {
-			return err
-		}
+	if err := i.useRelay(got.Relay); err != nil {
+		return err
 	}
 	return i.meet(ctx, leg)
 }
 
-var errNoToken = errors.New("basestation: no connect token for this device; pair with it on its own network, or bring a token with --token")
+// useRelay takes what the basestation grants, if that is wanted.
+func (i *introduction) useRelay(g *signal.Grant) error {
+	if g == nil || i.via == ViaDirect {
+		return nil
+	}
+	i.granted.Store(true)
+	return i.meeting.UseRelay(g)
+}
 
 // meet waits for the device's offer and starts with it.
 func (i *introduction) meet(ctx context.Context, leg *uplink.Uplink) error {
@@ -120,12 +126,12 @@ func (i *introduction) meet(ctx context.Context, leg *uplink.Uplink) error {
 	select {
 	case a = <-i.answer:
 	case <-leg.Context().Done():
-		return fmt.Errorf("basestation: %w", context.Cause(leg.Context()))
+		return atBasestation(context.Cause(leg.Context()))
 	case <-ctx.Done():
-		return fmt.Errorf("the device does not answer by way of its basestation: %w", context.Cause(ctx))
+		return atBasestation(fmt.Errorf("the device does not answer: %w", context.Cause(ctx)))
 	}
 	if a.Offer == nil {
-		return &latchkey.RemoteError{Op: "introduction", Peer: i.dev.Key, Code: a.Code}
+		return atBasestation(fmt.Errorf("no introduction: %w", a.Code.Err()))
 	}
 	key, err := a.Offer.Verify(signal.RoleDevice, i.id, i.dev.ID)
 	if err != nil {
@@ -135,10 +141,8 @@ func (i *introduction) meet(ctx context.Context, leg *uplink.Uplink) error {
 		return &latchkey.IdentityError{Device: i.dev.Alias, Got: key, Want: []latchkey.Fingerprint{i.dev.Key}}
 	}
 	i.base.client.logger().Debug("device answered", "device", i.dev.Alias)
-	if a.Relay != nil && i.via != ViaDirect {
-		if err := i.meeting.UseRelay(a.Relay); err != nil {
-			return err
-		}
+	if err := i.useRelay(a.Relay); err != nil {
+		return err
 	}
 	if i.via == ViaRelay {
 		return nil
@@ -178,6 +182,28 @@ func (i *introduction) close() {
 		}
 		i.release()
 	})
+}
+
+// waitAgain is the pause before a basestation is asked again for a device that
+// is away.
+const waitAgain = time.Second
+
+// attend is openRemote until the device is there, if o says so: beyond what the
+// basestation lets us wait, and across its restarts.
+func (c *Client) attend(ctx context.Context, dev Device, o DialOptions) (*link, error) {
+	for away := false; ; {
+		l, err := c.openRemote(ctx, dev, o)
+		switch {
+		case err == nil || !o.Wait || ctx.Err() != nil:
+			return l, err
+		case errors.Is(err, latchkey.ErrOffline), errors.Is(err, latchkey.ErrShutdown),
+			errors.Is(err, session.ErrEnded), errors.Is(err, session.ErrSilent):
+			away = true
+		case !away || !errors.Is(err, uplink.ErrUnreachable):
+			return nil, err
+		}
+		wait(ctx, waitAgain)
+	}
 }
 
 // openRemote makes a session with a device by way of its basestation.
@@ -222,12 +248,12 @@ func (c *Client) openRemote(ctx context.Context, dev Device, o DialOptions) (*li
 
 // shake performs the handshake as soon as there is a path.
 func (i *introduction) shake(ctx context.Context, h *secure.Handshake) (*secure.Conn, error) {
+	ctx, cancel := context.WithTimeout(ctx, introduceTime)
+	defer cancel()
 	select {
 	case <-i.meeting.Up():
 	case <-ctx.Done():
-		return nil, fmt.Errorf("no %s path to the device: %w", i.via.word(), context.Cause(ctx))
+		return nil, &pathError{i.via, i.granted.Load(), i.meeting.RelayErr(), context.Cause(ctx)}
 	}
-	ctx, cancel := context.WithTimeout(ctx, introduceTime)
-	defer cancel()
 	return h.Run(ctx)
 }

@@ -20,24 +20,26 @@ const (
 
 // A keeper keeps a connection to one device, dialling again when it is lost.
 type keeper struct {
-	client *Client
-	alias  string
-	event  func(ForwardEvent)
+	client  *Client
+	alias   string
+	options DialOptions
+	event   func(ForwardEvent)
 
 	mu    sync.Mutex // guards what follows
 	conn  *Conn      // nil while there is none
 	ready chan struct{}
 	lost  chan struct{} // closed when conn is lost
 	old   []*Conn       // silent ones, held for the tunnels they carry
+	kind  string        // of the path that was told last
 }
 
-func newKeeper(c *Client, alias string, event func(ForwardEvent)) *keeper {
-	return &keeper{client: c, alias: alias, event: event, ready: make(chan struct{})}
+func newKeeper(c *Client, alias string, o DialOptions, event func(ForwardEvent)) *keeper {
+	return &keeper{client: c, alias: alias, options: o, event: event, ready: make(chan struct{})}
 }
 
 // start dials for the first time; failure is the caller's to tell.
 func (k *keeper) start(ctx context.Context) (*Conn, error) {
-	conn, err := k.client.Dial(ctx, k.alias)
+	conn, err := k.client.DialWith(ctx, k.alias, k.options)
 	if err != nil {
 		return nil, err
 	}
@@ -46,9 +48,11 @@ func (k *keeper) start(ctx context.Context) (*Conn, error) {
 }
 
 func (k *keeper) set(conn *Conn) {
-	k.event(ForwardEvent{Kind: "connected", Addr: conn.Path().Remote.String()})
+	p := conn.Path()
+	k.event(ForwardEvent{Kind: "connected", Path: p.Kind, Addr: p.Remote.String()})
 	k.mu.Lock()
 	defer k.mu.Unlock()
+	k.kind = p.Kind
 	k.conn, k.lost = conn, make(chan struct{})
 	close(k.ready)
 }
@@ -164,10 +168,23 @@ func (k *keeper) watch(ctx context.Context, conn *Conn) error {
 			}
 		case <-ticker.C:
 			k.sweep()
-			if ended = conn.Context(); !conn.Path().Up {
+			path := conn.Path()
+			if ended = conn.Context(); !path.Up {
 				return errSilent
 			}
+			k.tell(path)
 		}
+	}
+}
+
+// tell reports a path of another kind than before.
+func (k *keeper) tell(p Path) {
+	k.mu.Lock()
+	changed := p.Kind != k.kind
+	k.kind = p.Kind
+	k.mu.Unlock()
+	if changed {
+		k.event(ForwardEvent{Kind: "path", Path: p.Kind, Addr: p.Remote.String()})
 	}
 }
 
@@ -180,7 +197,7 @@ const refusals = 3
 func (k *keeper) redial(ctx context.Context) (*Conn, error) {
 	refused := 0
 	for pause := redialFirst; ; pause = min(2*pause, redialMost) {
-		conn, err := k.client.Dial(ctx, k.alias)
+		conn, err := k.client.DialWith(ctx, k.alias, k.options)
 		if err == nil || ctx.Err() != nil {
 			return conn, err
 		}

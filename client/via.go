@@ -41,14 +41,6 @@ func (v Via) only() route.Kind {
 	return ""
 }
 
-// word is for errors.
-func (v Via) word() string {
-	if v == ViaAuto {
-		return "direct or relayed"
-	}
-	return string(v)
-}
-
 // DialOptions are the choices of Client.DialWith.
 type DialOptions struct {
 	Via  Via

@@ -55,7 +55,11 @@ func (p *program) coapRequest(name string, method client.Method, body bool) *cob
 			if err != nil {
 				return err
 			}
-			return p.dial(c, args[0], func(conn *client.Conn) error {
+			stdin := ""
+			if f.data == "-" {
+				stdin = "--data -"
+			}
+			return p.dial(c, args[0], stdin, func(conn *client.Conn) error {
 				answer, err := conn.Do(c.Context(), r)
 				if err != nil {
 					return p.noResource(err)
@@ -69,7 +73,7 @@ func (p *program) coapRequest(name string, method client.Method, body bool) *cob
 		c.Flags().StringVar(&f.data, "data", "", "body: text, @FILE, or - for stdin")
 		c.Flags().StringVar(&f.format, "format", "text", "`FORMAT` of the body: a name such as json, or a number")
 	}
-	return cli.CompleteArgs(p.JSONFlag(c), p.aliases)
+	return cli.CompleteArgs(p.wayFlags(p.JSONFlag(c)), p.aliases)
 }
 
 // noResource says where to find out which paths there are.
@@ -122,16 +126,16 @@ func (p *program) data(arg string) ([]byte, error) {
 }
 
 func (p *program) coapObserve() *cobra.Command {
-	return cli.CompleteArgs(p.JSONFlag(&cobra.Command{
+	return cli.CompleteArgs(p.wayFlags(p.JSONFlag(&cobra.Command{
 		Use:   "observe ALIAS PATH",
 		Short: "Print a resource now and each time that it changes, until interrupted",
 		Args:  cobra.ExactArgs(2),
 		RunE: func(c *cobra.Command, args []string) error {
-			return p.dial(c, args[0], func(conn *client.Conn) error {
+			return p.dial(c, args[0], "", func(conn *client.Conn) error {
 				return p.observe(c.Context(), conn, args[1])
 			})
 		},
-	}), p.aliases)
+	})), p.aliases)
 }
 
 func (p *program) observe(ctx context.Context, conn *client.Conn, path string) error {

@@ -34,22 +34,62 @@ var steps = []struct {
 	{syscall.EACCES, "choose a local port above 1023, SERVICE:PORT"},
 }
 
+// stepsAtBasestation are those for a client.BasestationError, in which the
+// device has had no say.
+var stepsAtBasestation = []struct {
+	err  error
+	step string
+}{
+	{client.ErrNoBasestation, "join the device's own network; a device with a basestation tells it to who comes there"},
+	{client.ErrNoToken, "connect once on the device's own network, ask its owner for a new pairing URL, or bring a token with --token FILE"},
+	{latchkey.ErrForbidden, "the token may have expired or been revoked: connect once on the device's own network, or ask its owner for a new pairing URL"},
+	{latchkey.ErrOffline, "repeat the command with --wait, to wait until the device attaches"},
+	{latchkey.ErrTooMany, "wait a little and repeat the command"},
+	{latchkey.ErrShutdown, "wait a little and repeat the command"},
+}
+
+// nextOf looks the step up.
+func (p *program) nextOf(err error) string {
+	refusedBy := func(err error) bool { return errors.Is(err, latchkey.ErrHandshakeRefused) }
+	// The word of the device itself counts for more than its basestation's.
+	if base := (*client.BasestationError)(nil); errors.As(err, &base) && refusedBy(err) == refusedBy(base) {
+		if base.OtherKey {
+			return "connect once on the device's own network, or ask its owner for a new pairing URL"
+		}
+		for _, s := range stepsAtBasestation {
+			if errors.Is(base, s.err) {
+				return s.step
+			}
+		}
+		return "latchkey netcheck ALIAS"
+	}
+	for _, s := range steps {
+		if errors.Is(err, s.err) {
+			return s.step
+		}
+	}
+	return ""
+}
+
 // next is the step after an error that names none itself.
 func (p *program) next(err error) string {
 	var changed *latchkey.IdentityError
 	if errors.As(err, &changed) && len(changed.Want) > 0 {
 		return "latchkey trust " + changed.Device + " " + changed.Got.String() + ", but only if the device was replaced on purpose"
 	}
-	for _, s := range steps {
-		if errors.Is(err, s.err) {
-			if p.alias == "" {
-				return s.step
-			}
-			return strings.ReplaceAll(s.step, "ALIAS", p.alias)
+	if step := p.nextOf(err); step != "" {
+		if p.alias == "" {
+			return step
 		}
+		return strings.ReplaceAll(step, "ALIAS", p.alias)
 	}
 	var dial *client.DialError
-	if errors.As(err, &dial) {
+	switch {
+	case errors.As(err, &dial) && p.way.via == "direct":
+		return "latchkey netcheck " + p.alias + ", or --via auto, which takes the relay where nothing else works"
+	case errors.As(err, &dial) && p.way.via == "relay":
+		return "latchkey netcheck " + p.alias
+	case errors.As(err, &dial):
 		return "check that the device is on and its address right: latchkey discover"
 	}
 	return ""

@@ -32,6 +32,7 @@ only recorded.`,
 			if err != nil {
 				return err
 			}
+			defer cl.Close()
 			url, err := p.pairingURL(c, cl, args)
 			if err != nil {
 				return err

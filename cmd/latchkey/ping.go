@@ -33,7 +33,10 @@ func (p *program) pingTimes(ctx context.Context, conn *client.Conn, alias string
 			return fmt.Errorf("ping %s: %w", alias, err)
 		}
 		trip := roundTrip{alias, conn.Path(), float64(took.Microseconds()) / 1000}
-		text := fmt.Sprintf("%s: %.3f ms, path %s, %s", alias, trip.Milliseconds, trip.Kind, trip.Remote)
+		text := fmt.Sprintf("%s: %.3f ms, path %s", alias, trip.Milliseconds, trip.Kind)
+		if trip.Kind != "relay" { // whose address is a name without a host behind it
+			text += ", " + trip.Remote.String()
+		}
 		if err := p.PrintLine(trip, text); err != nil {
 			return err
 		}

@@ -15,6 +15,7 @@ import (
 type program struct {
 	*cli.App
 	dir   string
+	way   wayFlags
 	alias string        // that the command is about; "" while there is none
 	line  *bufio.Reader // of stdin, for questions
 }
@@ -51,14 +52,20 @@ func (p *program) client() (*client.Client, error) {
 	return &client.Client{Dir: dir, Logger: p.Logger()}, nil
 }
 
-// dial connects to a known device and runs f with the connection.
-func (p *program) dial(c *cobra.Command, alias string, f func(*client.Conn) error) error {
+// dial connects to a known device, as the flags say, and runs f with the
+// connection. stdin tells what f takes from there; "" for nothing.
+func (p *program) dial(c *cobra.Command, alias, stdin string, f func(*client.Conn) error) error {
 	p.alias = alias
+	o, err := p.dialOptions(stdin)
+	if err != nil {
+		return err
+	}
 	cl, err := p.client()
 	if err != nil {
 		return err
 	}
-	conn, err := cl.Dial(c.Context(), alias)
+	defer cl.Close()
+	conn, err := cl.DialWith(c.Context(), alias, o)
 	if err != nil {
 		return err
 	}
@@ -89,12 +96,12 @@ device's administrator adds it with "latchkeyd user add NAME --key FINGERPRINT".
 }
 
 func (p *program) services() *cobra.Command {
-	return cli.CompleteArgs(p.JSONFlag(&cobra.Command{
+	return cli.CompleteArgs(p.wayFlags(p.JSONFlag(&cobra.Command{
 		Use:   "services ALIAS",
 		Short: "List the services of a device that we may know of, and whether we may open them",
 		Args:  cobra.ExactArgs(1),
 		RunE: func(c *cobra.Command, args []string) error {
-			return p.dial(c, args[0], func(conn *client.Conn) error {
+			return p.dial(c, args[0], "", func(conn *client.Conn) error {
 				list, err := conn.Services(c.Context())
 				if err != nil {
 					return err
@@ -110,7 +117,7 @@ func (p *program) services() *cobra.Command {
 				return p.Print(list, t)
 			})
 		},
-	}), p.aliases)
+	})), p.aliases)
 }
 
 func (p *program) ping() *cobra.Command {
@@ -118,16 +125,20 @@ func (p *program) ping() *cobra.Command {
 	c := &cobra.Command{
 		Use:   "ping ALIAS",
 		Short: "Measure round trips to a device and show the path",
-		Args:  cobra.ExactArgs(1),
+		Long: `Measure round trips to a device and show the path that each of them took: local
+on the device's own network, direct from address to address, or relay through
+the basestation. A session that begins on the relay moves to a direct path as
+soon as there is one.`,
+		Args: cobra.ExactArgs(1),
 		RunE: func(c *cobra.Command, args []string) error {
 			if count < 1 {
 				return cli.Usage("--count must be above zero")
 			}
-			return p.dial(c, args[0], func(conn *client.Conn) error {
+			return p.dial(c, args[0], "", func(conn *client.Conn) error {
 				return p.pingTimes(c.Context(), conn, args[0], count)
 			})
 		},
 	}
 	c.Flags().IntVar(&count, "count", 4, "`N` round trips")
-	return cli.CompleteArgs(p.JSONFlag(c), p.aliases)
+	return cli.CompleteArgs(p.wayFlags(p.JSONFlag(c)), p.aliases)
 }

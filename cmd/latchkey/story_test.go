@@ -14,5 +14,5 @@ func TestMain(m *testing.M) {
 }
 
 func TestStories(t *testing.T) {
-	story.Run(t, story.Build(t, "../latchkeyd", "../../examples/thermostat"))
+	story.Run(t, story.Build(t, "../latchkeyd", "../latchkey-basestation", "../../examples/thermostat"))
 }

@@ -45,7 +45,7 @@ func (a *App) report(err error, command string) {
 // person in front of a program.
 var packages = []string{
 	"latchkey: ", "acl: ", "client: ", "device: ", "discover: ", "pairing: ", "secure: ", "session: ", "stream: ", "tunnel: ",
-	"registry: ", "basestation: ", "bearer: ",
+	"registry: ", "basestation: ", "bearer: ", "uplink: ", "route: ", "rendezvous: ", "coap: ",
 }
 
 // cause is the error's text without the names of packages.

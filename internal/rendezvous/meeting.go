@@ -118,6 +118,9 @@ func (m *Meeting) Offer(resume []byte) (*signal.Offer, error) {
 // UseRelay begins with the relay, if New did not.
 func (m *Meeting) UseRelay(g *signal.Grant) error { return m.route.UseRelay(g) }
 
+// RelayErr returns why the relay last failed; nil if it did not.
+func (m *Meeting) RelayErr() error { return m.route.RelayErr() }
+
 // Begin starts the checks with the other side's offer, which the caller has
 // verified.
 func (m *Meeting) Begin(o *signal.Offer) error {

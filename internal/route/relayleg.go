@@ -38,6 +38,7 @@ type relayLeg struct {
 	log     *slog.Logger
 	receive func(b []byte)           // DTLS records of the peer
 	state   func(func([]byte) error) // told how to send while that is possible, else nil
+	lost    func(error)              // told why the leg went down
 }
 
 // run keeps the leg up until ctx ends.
@@ -49,6 +50,7 @@ func (l *relayLeg) run(ctx context.Context) {
 			return
 		}
 		l.log.Debug("relay lost", "op", "relay", "err", err)
+		l.lost(err)
 		if time.Now().After(l.grant.Expires) {
 			return // only a new introduction can help
 		}

@@ -75,6 +75,7 @@ type Route struct {
 	mu        sync.Mutex
 	closed    bool
 	relaying  bool
+	relayErr  error
 	remotePwd string
 	conns     []*candidateConn
 	remotes   []netip.AddrPort             // candidates of the peer
@@ -208,9 +209,21 @@ func (r *Route) UseRelay(g *signal.Grant) error {
 				r.set(r.relay, &link{send, g.Peer})
 			}
 		},
+		lost: func(err error) {
+			r.mu.Lock()
+			defer r.mu.Unlock()
+			r.relayErr = err
+		},
 	}
 	r.wait.Go(func() { leg.run(r.ctx) })
 	return nil
+}
+
+// RelayErr returns why the relay last failed; nil if it did not.
+func (r *Route) RelayErr() error {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.relayErr
 }
 
 // report changes what the agent said last and tells the owner what follows.
