@@ -27,12 +27,11 @@ var ErrReplaced = errors.New("secure: peer began a new session")
 // A Conn is an established association with a peer whose key is proven. Its
 // methods are safe for concurrent use, except that Serve is called once.
 type Conn struct {
-	association *dtls.Conn
-	link        *link
-	state       *dtls.State // by pointer, so that printing a Conn prints no secret
-	peer        Peer
-	log         *slog.Logger
-	heard       atomic.Int64 // nanoseconds since the epoch
+	link  *link
+	state *dtls.State // by pointer, so that printing a Conn prints no secret
+	peer  Peer
+	log   *slog.Logger
+	heard atomic.Int64 // nanoseconds since the epoch
 
 	out, in *protection
 	number  atomic.Uint64 // of the next record that we send
@@ -41,14 +40,18 @@ type Conn struct {
 	receiving sync.Mutex     // held while a datagram is opened and handled; guards what follows
 	window    window         // of the records that came
 	handler   func(b []byte) // of Serve, while it runs
+	confirmed bool           // settled is closed
 
-	done  chan struct{}          // closed when the session is over, by either side
-	stop  sync.Once              // closes done
-	once  sync.Once              // our end
-	heed  atomic.Pointer[func()] // of Watch
-	mu    sync.Mutex
-	ended bool
-	cause error // of our own end; nil for Close
+	settled chan struct{}          // closed when the peer is known to have our last flight
+	done    chan struct{}          // closed when the session is over, by either side
+	stop    sync.Once              // closes done
+	once    sync.Once              // our end
+	heed    atomic.Pointer[func()] // of Watch
+	mu      sync.Mutex             // guards what follows
+	ended   bool
+	cause   error // of our own end; nil for Close
+
+	association *dtls.Conn // the library's; nil once it is not needed any more
 }
 
 // Numbers of records are nonces, so none is used twice. The library numbers its
@@ -62,7 +65,10 @@ const (
 )
 
 func newConn(association *dtls.Conn, l *link, state *dtls.State, peer Peer, log *slog.Logger) (*Conn, error) {
-	c := &Conn{association: association, link: l, state: state, peer: peer, log: log, done: make(chan struct{})}
+	c := &Conn{
+		association: association, link: l, state: state, peer: peer, log: log,
+		settled: make(chan struct{}), done: make(chan struct{}),
+	}
 	var err error
 	if c.out, c.in, err = protect(state); err != nil {
 		return nil, err
@@ -125,7 +131,12 @@ func (c *Conn) transmit(kind byte, payload []byte) bool {
 // such as ErrReplaced. No call of h outlasts it.
 func (c *Conn) Serve(h func(b []byte)) error {
 	c.begin(h)
-	<-c.done
+	select {
+	case <-c.done:
+	case <-c.settled:
+		_ = c.retire() // what it says of its end does not concern the session
+		<-c.done
+	}
 	c.receiving.Lock()
 	c.handler = nil
 	c.receiving.Unlock()
@@ -141,6 +152,9 @@ func (c *Conn) begin(h func(b []byte)) {
 	c.receiving.Lock()
 	defer c.receiving.Unlock()
 	c.handler = h
+	if c.link.client { // the last flight is the server's
+		c.confirmLocked()
+	}
 	x := scratches.Get().(*scratch)
 	defer scratches.Put(x)
 	for early := c.link.serve(c); early != nil; early = c.link.serve(c) {
@@ -189,6 +203,7 @@ func (c *Conn) open(x *scratch, r record) bool {
 	}
 	c.window.mark(number)
 	c.heard.Store(time.Now().UnixNano())
+	c.confirmLocked() // a client sends nothing before it has our Finished
 	switch {
 	case r.kind == typeApplicationData:
 		c.handler(payload)
@@ -199,6 +214,30 @@ func (c *Conn) open(x *scratch, r record) bool {
 		c.log.Debug("dtls warning", "op", "read", "peer", c.peer.Key)
 	}
 	return true
+}
+
+// confirmLocked notes that the peer has all of the handshake. The caller holds
+// receiving.
+func (c *Conn) confirmLocked() {
+	if !c.confirmed {
+		c.confirmed = true
+		close(c.settled)
+	}
+}
+
+// retire ends the library's part in the session, which is to repeat our last
+// flight for a peer that missed it. It would hold three goroutines and most of
+// the memory of an idle session. It may be called again.
+func (c *Conn) retire() error {
+	c.mu.Lock()
+	association := c.association
+	c.association = nil
+	c.mu.Unlock()
+	if association == nil {
+		return nil
+	}
+	c.link.release()
+	return association.Close()
 }
 
 func (c *Conn) end() (ended bool, cause error) {
@@ -238,8 +277,8 @@ func (c *Conn) finish(ours bool, cause error) (err error) {
 		c.transmit(typeAlert, []byte{alertWarning, alertCloseNotify})
 		c.over.Store(true)
 		c.stop.Do(func() { close(c.done) })
-		c.link.silence() // the library has nothing to add
-		err = c.association.Close()
+		c.link.silence()
+		err = c.retire()
 	})
 	return err
 }

@@ -38,6 +38,7 @@ type link struct {
 	waiting  bool      // a read waits for arrival
 	expired  bool      // the read deadline is over
 	closed   bool
+	released bool // the library has no part in the session any more
 	mute     bool // what is sent is lost
 	phase    phase
 	admits   func(p phase, r record, client bool) bool // phase.admits but in tests
@@ -151,7 +152,7 @@ func (l *link) push(r record) bool {
 // datagram.
 func (l *link) transmit(b []byte) {
 	l.mu.Lock()
-	quiet, send := l.closed || l.mute, l.send
+	quiet, send := l.mute || l.closed && !l.released, l.send
 	l.mu.Unlock()
 	if !quiet {
 		_ = send(b)
@@ -184,6 +185,14 @@ func (l *link) silence() {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.mute = true
+}
+
+// release lets the session go on without the library: what that sends from now
+// on is lost, and that it closes the link ends nothing else.
+func (l *link) release() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.released = true
 }
 
 // lastSendErr returns the last failure to send, nil if there was none.
@@ -224,7 +233,7 @@ func (l *link) WriteTo(b []byte, _ net.Addr) (int, error) {
 	if l.phase == open {
 		l.repeated++
 	}
-	closed, mute, send := l.closed, l.mute || l.repeated > maxRepeated, l.send
+	closed, mute, send := l.closed, l.mute || l.released || l.repeated > maxRepeated, l.send
 	proven := l.phase == greeting && isServerHello(b)
 	if proven {
 		l.phase = shaking
