@@ -8,7 +8,7 @@ const (
 	probeAfter = 5 * time.Second  // of silence: the first probe
 	probeEvery = 3 * time.Second  // between probes while silence lasts
 	downAfter  = 12 * time.Second // of silence: the path is shown down
-	holdFor    = 60 * time.Second // after that: the session ends
+	lostAfter  = 72 * time.Second // of silence: the session ends, unless Config.Silence says when
 )
 
 type verdict int
@@ -21,7 +21,8 @@ const (
 
 // A keepalive watches one path. Time is an argument.
 type keepalive struct {
-	probed time.Time // when the last probe went out
+	limit  time.Duration // of silence: the session ends
+	probed time.Time     // when the last probe went out
 	down   bool
 }
 
@@ -30,7 +31,7 @@ func (k *keepalive) step(now, heard time.Time) verdict {
 	silence := now.Sub(heard)
 	k.down = silence >= downAfter
 	switch {
-	case silence >= downAfter+holdFor:
+	case silence >= k.limit:
 		return lost
 	case silence >= probeAfter && now.Sub(k.probed) >= probeEvery:
 		k.probed = now

@@ -8,7 +8,7 @@ import (
 // TestKeepalive walks through a silence of a session second by second.
 func TestKeepalive(t *testing.T) {
 	start := time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)
-	var k keepalive
+	k := keepalive{limit: lostAfter}
 	probes := map[int]bool{}
 	ended := -1
 	for s := range 100 {
@@ -40,12 +40,23 @@ func TestKeepalive(t *testing.T) {
 
 func TestKeepaliveRecovers(t *testing.T) {
 	start := time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)
-	var k keepalive
+	k := keepalive{limit: lostAfter}
 	k.step(start.Add(20*time.Second), start)
 	if !k.down {
 		t.Fatal("not down after 20 s")
 	}
 	if v := k.step(start.Add(21*time.Second), start.Add(20500*time.Millisecond)); v != quiet || k.down {
 		t.Errorf("heard again, but %v, down %v", v, k.down)
+	}
+}
+
+func TestKeepaliveLimit(t *testing.T) {
+	start := time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)
+	k := keepalive{limit: 30 * time.Second}
+	if v := k.step(start.Add(29*time.Second), start); v == lost {
+		t.Error("lost after 29 s")
+	}
+	if v := k.step(start.Add(30*time.Second), start); v != lost {
+		t.Errorf("after 30 s: %v", v)
 	}
 }

@@ -38,6 +38,7 @@ type Config struct {
 	Streams stream.Limits
 	Roams   bool                // the session may move to paths that carry less than the first one
 	Tick    func(now time.Time) // called about every 100 ms while the session is in a Set; may be nil
+	Silence time.Duration       // of the peer, after which the session ends; 0 is 72 s
 
 	MaxBody  int          // of a CoAP message, bytes; 0 is internal/coap's default
 	Critical []uint16     // critical CoAP options that Handler understands, see coap.Config
@@ -78,7 +79,11 @@ func New(conn *secure.Conn, c Config) *Session {
 		_, err := conn.Write(b)
 		return err
 	}
-	s := &Session{conn: conn, log: log, client: c.Client, beat: c.Tick, served: make(chan struct{})}
+	limit := c.Silence
+	if limit == 0 {
+		limit = lostAfter
+	}
+	s := &Session{conn: conn, log: log, keep: keepalive{limit: limit}, client: c.Client, beat: c.Tick, served: make(chan struct{})}
 	s.ctx, s.end = context.WithCancelCause(context.Background())
 	s.coap = coap.New(coap.Config{Send: send, Handler: c.Handler, MaxBody: c.MaxBody, Critical: c.Critical, Log: log})
 	s.streams = stream.New(stream.Config{

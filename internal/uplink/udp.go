@@ -33,7 +33,7 @@ func (d *dialer) udp(ctx context.Context, to netip.AddrPort) (*Uplink, error) {
 		return nil, err
 	}
 	s := session.New(conn, session.Config{
-		Client: true, Handler: d.cfg.Handler, MaxBody: d.cfg.MaxBody, Log: d.cfg.Log,
+		Client: true, Handler: d.cfg.Handler, MaxBody: d.cfg.MaxBody, Silence: lostAfter, Log: d.cfg.Log,
 	})
 	u := newUplink(OverUDP, to)
 	u.coap, u.stop = s.CoAP(), func() { s.Close(nil) }
