@@ -22,7 +22,12 @@ type tap struct {
 	addr netip.AddrPort
 
 	mu       sync.Mutex
-	up, down [][]byte // to the basestation, from it
+	up, down []datagram // to the basestation, from it
+}
+
+type datagram struct {
+	peer netip.AddrPort // the other end, not the basestation
+	b    []byte
 }
 
 func newTap(t *testing.T, station netip.AddrPort) *tap {
@@ -38,7 +43,7 @@ func newTap(t *testing.T, station netip.AddrPort) *tap {
 	work.Go(func() {
 		_ = front.Serve(ctx, func(b []byte, m packet.Meta) {
 			p.mu.Lock()
-			p.up = append(p.up, bytes.Clone(b))
+			p.up = append(p.up, datagram{m.Src, bytes.Clone(b)})
 			back := backs[m.Src]
 			if back == nil {
 				if back, err = net.DialUDP("udp", nil, net.UDPAddrFromAddrPort(station)); err != nil {
@@ -74,34 +79,47 @@ func (p *tap) answer(front packet.Conn, back *net.UDPConn, to netip.AddrPort) {
 			return
 		}
 		p.mu.Lock()
-		p.down = append(p.down, bytes.Clone(buf[:n]))
+		p.down = append(p.down, datagram{to, bytes.Clone(buf[:n])})
 		p.mu.Unlock()
 		_ = front.Send(buf[:n], to, netip.Addr{})
 	}
 }
 
-// counts returns how many datagrams went each way.
-func (p *tap) counts() (up, down int) {
+// counts returns how many datagrams a peer sent and received.
+func (p *tap) counts(peer netip.AddrPort) (up, down int) {
+	count := func(list []datagram) (n int) {
+		for _, d := range list {
+			if d.peer == peer {
+				n++
+			}
+		}
+		return n
+	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	return len(p.up), len(p.down)
+	return count(p.up), count(p.down)
 }
 
-// sent returns what went to the basestation.
-func (p *tap) sent() [][]byte {
+// sent returns what a peer sent to the basestation.
+func (p *tap) sent(peer netip.AddrPort) (list [][]byte) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	return append([][]byte(nil), p.up...)
+	for _, d := range p.up {
+		if d.peer == peer {
+			list = append(list, d.b)
+		}
+	}
+	return list
 }
 
 // carried reports whether what went by contains text, and how many bytes it was.
 func (p *tap) carried(text []byte) (found bool, size int) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	for _, list := range [][][]byte{p.up, p.down} {
-		for _, b := range list {
-			found = found || bytes.Contains(b, text)
-			size += len(b)
+	for _, list := range [][]datagram{p.up, p.down} {
+		for _, d := range list {
+			found = found || bytes.Contains(d.b, text)
+			size += len(d.b)
 		}
 	}
 	return found, size
