@@ -50,6 +50,9 @@ fuzz: ## each fuzz target for T seconds
 bench: build ## the figures of the README; BENCH='-quick -only tunnel,coap' measures less
 	cd internal/bench && $(GO) run . -bin $(CURDIR)/bin $(BENCH)
 
+bench-basestation: build ## 10,000 devices at one basestation, an outage, the relay; BENCH='-quick' measures less
+	cd internal/bench && $(GO) run . -bin $(CURDIR)/bin -only attach,outage,relay $(BENCH)
+
 cross: ## every platform builds, tests included, and a small one stays small
 	@set -e; for p in $(PLATFORMS); do \
 		os=$${p%/*} arch=$${p#*/}; echo "build $$p"; mkdir -p dist/$$os-$$arch; \
@@ -92,4 +95,4 @@ clean:
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' Makefile
 
-.PHONY: all build test race lint lab lab-full fuzz bench cross demo man completions install clean help
+.PHONY: all build test race lint lab lab-full fuzz bench bench-basestation cross demo man completions install clean help

@@ -12,6 +12,9 @@ import (
 
 const modulePath = "github.com/latchkey-dev/latchkey"
 
+// programs are what is measured.
+var programs = []string{"latchkeyd", "latchkey", "latchkey-basestation"}
+
 // stripped are the flags of a release build.
 var stripped = []string{"build", "-trimpath", "-ldflags", "-s -w"}
 
@@ -20,7 +23,7 @@ var stripped = []string{"build", "-trimpath", "-ldflags", "-s -w"}
 type bed struct {
 	options
 	root     string // of the repository
-	bin      string // directory with latchkeyd and latchkey
+	bin      string // directory with the programs
 	dir      string // removed at the end
 	revision string
 	progress io.Writer
@@ -41,7 +44,7 @@ func newBed(ctx context.Context, o options, progress io.Writer) (*bed, error) {
 		b.bin = filepath.Join(dir, "bin")
 		err = b.build(ctx, b.bin, nil)
 	}
-	for _, name := range []string{"latchkeyd", "latchkey"} {
+	for _, name := range programs {
 		if _, statErr := os.Stat(b.program(name)); statErr != nil && err == nil {
 			err = fmt.Errorf("%w: build it, or leave -bin out", statErr)
 		}
@@ -59,11 +62,14 @@ func (b *bed) close() {
 	}
 }
 
-// build compiles both programs as a release does; env may choose a platform.
+// build compiles the programs as a release does; env may choose a platform.
 func (b *bed) build(ctx context.Context, into string, env []string) error {
-	fmt.Fprintf(b.progress, "build %s\n", strings.Join(append(env, "latchkeyd", "latchkey"), " "))
+	fmt.Fprintf(b.progress, "build %s\n", strings.Join(append(env, programs...), " "))
 	args := append([]string{}, stripped...)
-	args = append(args, "-o", into+string(filepath.Separator), "./cmd/latchkeyd", "./cmd/latchkey")
+	args = append(args, "-o", into+string(filepath.Separator))
+	for _, name := range programs {
+		args = append(args, "./cmd/"+name)
+	}
 	_, err := output(ctx, b.root, "env", append(append([]string{"CGO_ENABLED=0"}, env...), append([]string{"go"}, args...)...)...)
 	return err
 }

@@ -31,6 +31,7 @@ func describeMachine() string {
 // A usage is what a process holds, as /proc tells.
 type usage struct {
 	rss     int64 // bytes in memory
+	peak    int64 // the most that rss has been
 	files   int   // open descriptors
 	threads int
 	cpu     float64 // seconds used, user and system
@@ -54,6 +55,8 @@ func usageOf(pid int) (usage, error) {
 		switch name {
 		case "VmRSS":
 			u.rss = n << 10
+		case "VmHWM":
+			u.peak = n << 10
 		case "Threads":
 			u.threads = int(n)
 		}

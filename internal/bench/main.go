@@ -1,5 +1,6 @@
-// Bench measures what the README claims, with the programs that people run: a
-// latchkeyd and a latchkey process, talking over loopback. It prints one table
+// Bench measures what the README claims, with the programs that people run:
+// processes of latchkeyd, latchkey and latchkey-basestation, talking over
+// loopback. It prints one table
 // with the measured value, the target and the command of each figure. Nothing
 // is judged by time: a figure below its target is a MISS in the table and no
 // more. Only wrong bytes, failed operations and measurements that could not be
@@ -7,6 +8,7 @@
 //
 //	make bench
 //	make bench BENCH='-quick -only tunnel,coap'
+//	make bench-basestation
 package main
 
 import (
@@ -40,6 +42,9 @@ var groups = []group{
 	{"opens", "100,000 opens over the life of one tunnel command", 30 * time.Minute, measureOpens},
 	{"stall", "a reader that stops, and its neighbours", 10 * time.Minute, measureStall},
 	{"coap", "requests per second, 200,000 in one session", 20 * time.Minute, measureCoAP},
+	{"attach", "10,000 devices attached to one basestation", 10 * time.Minute, measureAttach},
+	{"outage", "2,000 devices whose basestation is killed and comes back", 10 * time.Minute, measureOutage},
+	{"relay", "sessions through the relay of a basestation", 10 * time.Minute, measureRelay},
 	{"size", "memory of an idle daemon, size of small programs", 10 * time.Minute, measureSize},
 }
 
@@ -133,7 +138,7 @@ func parse(args []string, stderr io.Writer) (options, []group, error) {
 	f.BoolVar(&o.json, "json", false, "print one JSON document instead of the table")
 	f.IntVar(&o.runs, "runs", 5, "`number` of timed runs; the median counts")
 	f.DurationVar(&o.length, "length", 5*time.Second, "`duration` of each timed run")
-	f.StringVar(&o.bin, "bin", "", "`directory` with latchkeyd and latchkey; without it they are built")
+	f.StringVar(&o.bin, "bin", "", "`directory` with the programs; without it they are built")
 	f.StringVar(&only, "only", "", "comma-separated `groups` to measure; without it all")
 	f.BoolVar(&o.list, "list", false, "print the groups and exit")
 	if err := f.Parse(args); err != nil {

@@ -4,8 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
-	"log/slog"
 	"path/filepath"
 	"strings"
 
@@ -25,7 +23,6 @@ type pair struct {
 // newPair starts a device with services, NAME=TARGET, pairs a client with it
 // and dials. Both keep their files in dir. Whoever makes a pair must close it.
 func newPair(ctx context.Context, dir string, services ...string) (*pair, error) {
-	quiet := slog.New(slog.NewTextHandler(io.Discard, nil))
 	ready := make(chan device.Info, 1)
 	d := &device.Device{
 		Dir: filepath.Join(dir, "device"), Addr: "127.0.0.1:0", Pairing: pairing.LocalInitial, NoDiscovery: true,

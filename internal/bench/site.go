@@ -4,8 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
-	"log/slog"
 	"net"
 	"os"
 	"path/filepath"
@@ -102,7 +100,7 @@ func (s *site) tunnel(ctx context.Context, forwards ...string) (*process, error)
 
 // dial opens a session from this process, as the paired client.
 func (s *site) dial(ctx context.Context) (*client.Conn, error) {
-	c := &client.Client{Dir: s.client, NoDiscovery: true, Logger: slog.New(slog.NewTextHandler(io.Discard, nil))}
+	c := &client.Client{Dir: s.client, NoDiscovery: true, Logger: quiet}
 	return c.Dial(ctx, alias)
 }
 
