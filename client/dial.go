@@ -147,7 +147,7 @@ func (c *Client) reach(ctx context.Context, dev Device, o DialOptions) (*link, [
 		}
 	}
 	if len(r.failed) > 0 && len(r.tried) == 0 && searching {
-		r.failed = append([]Try{{"on this network", errNotFound}}, r.failed...)
+		r.failed = append([]Try{notFound}, r.failed...)
 	}
 	if err := context.Cause(ctx); err != nil && len(r.failed) == 0 {
 		return nil, nil, err
@@ -155,7 +155,9 @@ func (c *Client) reach(ctx context.Context, dev Device, o DialOptions) (*link, [
 	return nil, nil, &DialError{Device: name, Tries: r.failed}
 }
 
-var errNotFound = errors.New("no address of it is known, and it was not found")
+// notFound stands for the addresses of a device that has none, beside other
+// tries.
+var notFound = Try{"on this network", errors.New("no address of it is known, and it was not found")}
 
 // A race is the tries of one Dial. Only the goroutine of reach touches it.
 type race struct {

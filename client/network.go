@@ -27,8 +27,9 @@ type network struct {
 }
 
 // openNetwork opens the socket. moved is called when the machine has other
-// addresses than before.
-func openNetwork(log *slog.Logger, moved func()) (*network, error) {
+// addresses than before, stray with each datagram that is for nobody else; nil
+// drops these.
+func openNetwork(log *slog.Logger, moved func(), stray func([]byte)) (*network, error) {
 	sock, err := packet.Listen(":0", packet.Config{})
 	if err != nil {
 		return nil, err
@@ -45,8 +46,8 @@ func openNetwork(log *slog.Logger, moved func()) (*network, error) {
 			watchAddrs(ctx, moved)
 		}()
 		_ = sock.Serve(ctx, func(b []byte, m packet.Meta) {
-			if !n.legs.Deliver(b, m) {
-				n.hub.Deliver(b, m)
+			if !n.legs.Deliver(b, m) && !n.hub.Deliver(b, m) && stray != nil {
+				stray(b)
 			}
 		})
 		<-watching

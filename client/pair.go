@@ -107,8 +107,16 @@ func (c *Client) dialToPair(ctx context.Context, dev Device) (*Conn, error) {
 	if len(dev.Basestations) == 0 || errors.As(err, &refused) || errors.Is(err, latchkey.ErrIdentityChanged) || ctx.Err() != nil {
 		return nil, err
 	}
-	conn.options.Via = ViaAuto
+	conn.options.Via = viaBasestation
 	if _, remote := conn.renew(ctx); remote != nil {
+		var near, far *DialError
+		if errors.As(err, &near) && errors.As(remote, &far) {
+			if len(near.Tries) == 0 {
+				near.Tries = []Try{notFound}
+			}
+			near.Tries = append(near.Tries, far.Tries...)
+			return nil, near
+		}
 		return nil, remote
 	}
 	return conn, nil

@@ -17,6 +17,8 @@ const (
 	ViaLocal  Via = "local"  // on the device's own network
 	ViaDirect Via = "direct" // from address to address, found by way of the basestation
 	ViaRelay  Via = "relay"  // through the basestation
+
+	viaBasestation Via = "basestation" // direct or relay, for pairing
 )
 
 // ParseVia reads auto, local, direct or relay.

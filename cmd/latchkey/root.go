@@ -34,7 +34,7 @@ stands for its key.`,
 	_ = c.MarkPersistentFlagDirname("dir") // the flag exists
 	c.AddCommand(
 		p.fingerprint(), p.pair(), p.devices(), p.trust(), p.forget(), p.discover(),
-		p.services(), p.tunnel(), p.coap(), p.ping(), cli.ManCommand(),
+		p.services(), p.tunnel(), p.coap(), p.ping(), p.netcheck(), cli.ManCommand(),
 	)
 	return c
 }

@@ -35,7 +35,7 @@ func isUsage(err error) bool {
 
 // report writes cause and next step of what command returned to stderr.
 func (a *App) report(err error, command string) {
-	fmt.Fprintf(a.Err, "%s: %s\n", a.Name, cause(err))
+	fmt.Fprintf(a.Err, "%s: %s\n", a.Name, Cause(err))
 	if step := a.next(err, command); step != "" {
 		fmt.Fprintf(a.Err, "next: %s\n", step)
 	}
@@ -48,8 +48,8 @@ var packages = []string{
 	"registry: ", "basestation: ", "bearer: ", "uplink: ", "route: ", "rendezvous: ", "coap: ",
 }
 
-// cause is the error's text without the names of packages.
-func cause(err error) string {
+// Cause is the error's text without the names of packages.
+func Cause(err error) string {
 	text := ": " + err.Error()
 	for _, name := range packages {
 		text = strings.ReplaceAll(text, ": "+name, ": ")
@@ -78,7 +78,7 @@ func (a *App) Note(about string, err error) {
 	if about != "" {
 		about += ": "
 	}
-	fmt.Fprintf(a.Err, "%s: %s%s\n", a.Name, about, cause(err))
+	fmt.Fprintf(a.Err, "%s: %s%s\n", a.Name, about, Cause(err))
 }
 
 // Hint writes a step that a person takes next to stderr.
