@@ -63,7 +63,7 @@ func (s *station) begin(l *leg, m *signal.Connect, device Attachment) (*coap.Res
 		return reply(coap.Created, connected)
 	}
 	var grant *signal.Grant
-	connected.Relay, grant = s.grant(in, device)
+	connected.Relay, grant = s.grant(l, in, device)
 	s.start(func() { s.introduce(l, in, device, m.Offer, nil, grant) }) // ends with the leg, or after two calls
 	return reply(coap.Created, connected)
 }
@@ -105,18 +105,23 @@ func (s *station) wait(l *leg, in *introduction, offer signal.Offer) {
 		s.fail(l, in, errors.Join(latchkey.ErrOffline, err))
 		return
 	}
-	client, grant := s.grant(in, device)
+	client, grant := s.grant(l, in, device)
 	s.introduce(l, in, device, offer, client, grant)
 }
 
 // grant lets both sides use the relay. Without a grant they have to do without.
-func (s *station) grant(in *introduction, device Attachment) (client, dev *signal.Grant) {
+func (s *station) grant(l *leg, in *introduction, device Attachment) (client, dev *signal.Grant) {
 	c, d, end, err := s.relay.Grant(in.client, device.Key(), time.Now())
 	if err != nil {
 		s.log.Warn("no relay for an introduction", "op", "grant", "device", in.device.String(), "peer", in.client, "err", err)
 	}
 	if !in.meet(device.Key(), end) || err != nil {
 		return nil, nil
+	}
+	now := time.Now()
+	s.credit.add(l.source.Addr(), now)
+	if here, ok := device.(*leg); ok {
+		s.credit.add(here.source.Addr(), now)
 	}
 	return &c, &d
 }

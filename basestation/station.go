@@ -46,6 +46,7 @@ type station struct {
 	attaches      *pace[latchkey.DeviceID] // of one device
 	failures      *pace[netip.Prefix]      // refusals of the gate, for one prefix of sources
 	streams       *crowd                   // TCP connections
+	credit        credit                   // of those with grants for the relay
 	count         counters
 
 	draining atomic.Bool

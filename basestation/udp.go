@@ -36,7 +36,7 @@ func (s *station) listen() error {
 	var err error
 	s.relay, err = relay.New(relay.Config{
 		Send:   func(b []byte, to netip.AddrPort) error { return s.sock.Send(b, to, netip.Addr{}) },
-		Proven: s.legs.proven, Limits: s.limits().Relay, Log: s.log,
+		Proven: s.mayAnswer, Limits: s.limits().Relay, Log: s.log,
 	})
 	if err != nil {
 		return err
