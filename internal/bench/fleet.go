@@ -20,10 +20,11 @@ import (
 )
 
 // A fleet is devices as a basestation sees them: keys that it has in its
-// registry, each behind an IPv4 address of its own.
+// registry.
 type fleet struct {
 	keys []*latchkey.Identity
 	legs []*leg
+	home netip.Addr // where all of them are; zero: each at an address of its own
 }
 
 // A leg is the connection of one device, and its socket.
@@ -45,8 +46,15 @@ func deviceID(i int) latchkey.DeviceID {
 	return latchkey.DeviceID{Product: "bench", Device: "d" + strconv.Itoa(i)}
 }
 
-// address is where the device with a number is: all of 127.0.0.0/8 is this
-// machine.
+// at is where a device is.
+func (f *fleet) at(i int) netip.Addr {
+	if f.home.IsValid() {
+		return f.home
+	}
+	return address(i)
+}
+
+// address makes an address of a number: all of 127.0.0.0/8 is this machine.
 func address(i int) netip.Addr {
 	return netip.AddrFrom4([4]byte{127, 1 + byte(i>>16), byte(i >> 8), byte(i)})
 }
@@ -67,7 +75,7 @@ func (f *fleet) register(store *registry.Store) error {
 func (f *fleet) attach(ctx context.Context, s *station, i int) error {
 	ctx, cancel := context.WithTimeout(ctx, 30*time.Second)
 	defer cancel()
-	socket, err := newWire(address(i))
+	socket, err := newWire(f.at(i))
 	if err != nil {
 		return err
 	}

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"net/netip"
 	"path/filepath"
 	"strconv"
 	"sync"
@@ -47,6 +48,7 @@ func (b *bed) newCrossing(ctx context.Context, devices, clients int, targets map
 	if x.fleet, err = newFleet(devices); err != nil {
 		return x, err
 	}
+	x.fleet.home = netip.AddrFrom4([4]byte{127, 0, 0, 1}) // where their connections to the relay come from
 	x.station, err = b.newStation(ctx, noRate, func(store *registry.Store) error {
 		_, token, err := store.CreateToken(registry.OperatorToken{Scope: registry.Scope{Product: deviceID(0).Product}, Added: time.Now()})
 		x.token = token
@@ -244,6 +246,10 @@ func (b *bed) relayMany(ctx context.Context) (figures []figure, err error) {
 	if err != nil {
 		return nil, err
 	}
+	done, err := x.station.metrics(ctx)
+	if err != nil {
+		return nil, err
+	}
 	return []figure{
 		countErrors(fmt.Sprintf("%d relayed sessions at once, errors", count), failed, first),
 		{Name: "  relayed at once", Value: held[metricGrants], Note: "grants of the relay before any byte of a tunnel moved"},
@@ -252,6 +258,10 @@ func (b *bed) relayMany(ctx context.Context) (figures []figure, err error) {
 			Note: fmt.Sprintf("%d at a time; p50 %s ms, p95 %s ms", relayAtOnce, number(milliseconds(percentile(times, 50))), number(milliseconds(percentile(times, 95)))),
 		},
 		{Name: fmt.Sprintf("  %d KiB each way in each", amount>>10), Value: moving.Seconds(), Unit: "s"},
+		{
+			Name: "  datagrams that the relay dropped", Value: done[metricDropped],
+			Note: fmt.Sprintf("of %s; %s answers withheld", number(done[metricPackets]), number(done[metricRefused])),
+		},
 		{
 			Name: "  memory of the basestation for each", Value: float64(after.rss-before.rss) / float64(count) / 1024, Unit: "KiB",
 			Note: number(float64(after.rss)/1e6) + " MB",

@@ -24,6 +24,9 @@ import (
 const (
 	metricDevices    = "latchkey_basestation_devices"
 	metricGrants     = "latchkey_basestation_relay_grants"
+	metricPackets    = "latchkey_basestation_relay_packets_total"
+	metricDropped    = "latchkey_basestation_relay_dropped_total"
+	metricRefused    = "latchkey_basestation_answers_refused_total"
 	metricGoroutines = "go_goroutines"
 )
 

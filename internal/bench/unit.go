@@ -30,7 +30,7 @@ func (f *fleet) serve(ctx context.Context, s *station, services ...device.Servic
 	ready := make(chan struct{}, len(f.keys))
 	for i, key := range f.keys {
 		d := &device.Device{
-			Identity: key, ID: deviceID(i), Addr: address(i).String() + ":0", NoDiscovery: true, Services: services,
+			Identity: key, ID: deviceID(i), Addr: f.at(i).String() + ":0", NoDiscovery: true, Services: services,
 			Basestations: []string{s.addr}, BasestationKey: s.key,
 			Authorize: func(context.Context, *acl.Request) error { return nil },
 			Ready:     func(device.Info) { ready <- struct{}{} }, Logger: quiet,
