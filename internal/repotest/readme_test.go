@@ -48,7 +48,7 @@ func TestReadmeCommandsAreTested(t *testing.T) {
 // commands finds what a line runs of our programs, also inside quotes and $().
 func commands(line string) []string {
 	var found []string
-	starts := regexp.MustCompile(`(?:^|[\s'"(/])(latchkeyd?) [a-z]`).FindAllStringSubmatchIndex(line, -1)
+	starts := regexp.MustCompile(`(?:^|[\s'"(/])(latchkeyd?|latchkey-basestation) [a-z]`).FindAllStringSubmatchIndex(line, -1)
 	for _, at := range starts {
 		c := line[at[2]:]
 		if end := strings.IndexAny(c, `()#|&;`); end >= 0 && !strings.Contains(c[:end], "$") {
@@ -60,7 +60,7 @@ func commands(line string) []string {
 }
 
 // groups are commands whose second word says what they do.
-var groups = []string{"user", "coap", "pairing", "key", "policy", "audit", "token", "completion"}
+var groups = []string{"user", "coap", "pairing", "key", "policy", "audit", "token", "device", "event", "completion"}
 
 // parts returns the command, and the command with each of its flags.
 func parts(c string) []string {
