@@ -18,7 +18,7 @@ const (
 	// use, so that the next Dial needs no handshake.
 	keepBase = time.Minute
 	// legPatience is how long a leg may take to answer before it is doubted.
-	legPatience = 700 * time.Millisecond
+	legPatience = 500 * time.Millisecond
 )
 
 // A base is what a client has to do with one basestation.
@@ -196,10 +196,15 @@ func (b *base) doubt(ctx context.Context) {
 	ctx, cancel := context.WithTimeout(ctx, legPatience)
 	defer cancel()
 	if leg.CoAP().Ping(ctx) != nil {
-		b.mu.Lock()
-		defer b.mu.Unlock()
-		b.doubted = b.doubted || b.leg == leg
+		b.distrust(leg)
 	}
+}
+
+// distrust makes the next connect dial anew, unless it has done so already.
+func (b *base) distrust(leg *uplink.Uplink) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.doubted = b.doubted || b.leg == leg
 }
 
 // serve answers what the basestation asks.

@@ -34,6 +34,8 @@ type introduction struct {
 	carrier *route.Carrier
 	via     Via
 	granted atomic.Bool // a relay
+	again   bool        // a leg was just made for it; of introduce
+	deaf    bool        // the basestation is; of introduce
 
 	handshake *secure.Handshake // of a new session
 	session   atomic.Pointer[session.Session]
@@ -46,20 +48,56 @@ type introduction struct {
 // session of that name or a new one, and begins to look for paths. It returns
 // when the device's offer is there; paths may be up before.
 func (c *Client) introduce(ctx context.Context, dev Device, o DialOptions, carrier *route.Carrier, resume []byte, deliver func(*introduction)) (*introduction, error) {
-	b, release, err := c.base(dev)
-	if err != nil {
-		return nil, err
-	}
-	i := &introduction{
-		base: b, release: release, dev: dev, carrier: carrier, via: o.Via, answer: make(chan *signal.Answer, 1),
-	}
-	_, _ = rand.Read(i.id[:]) // never fails (crypto/rand)
-	deliver(i)
-	if err := i.begin(ctx, o, resume); err != nil {
+	for again := false; ; again = true {
+		b, release, err := c.base(dev)
+		if err != nil {
+			return nil, err
+		}
+		i := &introduction{
+			base: b, release: release, dev: dev, carrier: carrier, via: o.Via, again: again, answer: make(chan *signal.Answer, 1),
+		}
+		_, _ = rand.Read(i.id[:]) // never fails (crypto/rand)
+		deliver(i)
+		if err = i.begin(ctx, o, resume); err == nil {
+			return i, nil
+		}
 		i.close()
-		return nil, err
+		if again || !errors.Is(err, errDeaf) {
+			return nil, err
+		}
 	}
-	return i, nil
+}
+
+// errDeaf reports a leg from before on which the basestation does not answer
+// any more: it was restarted, or a NAT has forgotten us.
+var errDeaf = errors.New("the basestation does not answer any more")
+
+// call sends a request to the basestation. One over a leg that does not answer
+// a ping ends with errDeaf, and the leg is not used again.
+func (i *introduction) call(ctx context.Context, leg *uplink.Uplink, path string, ask, got signal.Message) error {
+	if i.again {
+		return uplink.Call(ctx, leg.CoAP(), coap.POST, path, ask, got)
+	}
+	ctx, cancel := context.WithCancelCause(ctx)
+	watched := make(chan struct{})
+	go func() { // ends with the answer to the ping, after legPatience or with the call
+		defer close(watched)
+		patience, end := context.WithTimeout(ctx, legPatience)
+		defer end()
+		if leg.CoAP().Ping(patience) != nil && ctx.Err() == nil {
+			i.deaf = true
+			i.base.distrust(leg)
+			cancel(errDeaf)
+		}
+	}()
+	err := uplink.Call(ctx, leg.CoAP(), coap.POST, path, ask, got)
+	cancel(nil)
+	<-watched
+	if err != nil && i.deaf {
+		return errDeaf
+	}
+	i.deaf = false
+	return err
 }
 
 func (i *introduction) begin(ctx context.Context, o DialOptions, resume []byte) error {
@@ -101,9 +139,10 @@ func (i *introduction) begin(ctx context.Context, o DialOptions, resume []byte) 
 	i.base.meeting[i.id] = i
 	i.base.mu.Unlock()
 	var got signal.Connected
-	if err := uplink.Call(ctx, leg.CoAP(), coap.POST, signal.PathConnect, ask, &got); err != nil {
+	if err := i.call(ctx, leg, signal.PathConnect, ask, &got); err != nil {
 		return atBasestation(err)
 	}
+	i.meeting.Known()
 	c.logger().Debug("introduction granted", "device", i.dev.Alias)
 	if err := i.useRelay(got.Relay); err != nil {
 		return err
@@ -177,7 +216,11 @@ func (i *introduction) close() {
 		i.base.mu.Lock()
 		delete(i.base.meeting, i.id)
 		i.base.mu.Unlock()
-		if i.meeting != nil {
+		switch {
+		case i.meeting == nil:
+		case i.deaf:
+			i.meeting.Close()
+		default:
 			i.meeting.Leave()
 		}
 		i.release()

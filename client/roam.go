@@ -8,9 +8,15 @@ import (
 )
 
 const (
-	// roamAfter is how long a path may be silent, although we send, before we
-	// ask for other paths.
-	roamAfter = 1200 * time.Millisecond
+	// askAfter is how long a path may be silent, although we send, before we
+	// ask the device for a sign of life: what we sent may want no answer.
+	askAfter = 300 * time.Millisecond
+	// doubtAfter is when we see whether the basestation answers, and roamAfter
+	// when we ask it for other paths.
+	doubtAfter = 600 * time.Millisecond
+	roamAfter  = 1000 * time.Millisecond
+	// pathless is how long a session may have no path at all.
+	pathless = 200 * time.Millisecond
 	// roamFirst is the pause after a failed try, doubled up to roamMost.
 	roamFirst = 500 * time.Millisecond
 	roamMost  = 8 * time.Second
@@ -28,7 +34,8 @@ const (
 type roamer struct {
 	link    *link
 	nudge   chan struct{}
-	suspect time.Time   // since when; of tick
+	without time.Time   // since when there is no path; of tick
+	asked   bool        // the device for a sign of life, in this silence; of tick
 	changed atomic.Bool // our network, since the last try
 }
 
@@ -56,20 +63,32 @@ func (r *roamer) wake() {
 	}
 }
 
-// tick looks whether the session's path is in doubt for long.
+// tick looks how long the session's path has been silent.
 func (r *roamer) tick(now time.Time) {
-	if !r.link.carrier.Suspect() {
-		if _, _, ok := r.link.carrier.Current(); ok {
-			r.suspect = time.Time{}
-			return
+	if _, _, ok := r.link.carrier.Current(); !ok {
+		if r.without.IsZero() {
+			r.without = now
+		} else if now.Sub(r.without) >= pathless {
+			r.wake()
 		}
+		return
 	}
-	switch {
-	case r.suspect.IsZero():
-		r.suspect = now
-	case now.Sub(r.suspect) >= roamAfter-time.Second: // suspect after a second
+	r.without = time.Time{}
+	switch silence := r.link.carrier.Silence(); {
+	case silence < askAfter:
+		r.asked = false
+	case silence >= doubtAfter:
 		r.wake()
+	case !r.asked:
+		r.asked = true
+		r.link.start(r.link.ask) // ends with the answer, in time
 	}
+}
+
+// needed reports whether the session still has no path that is heard.
+func (r *roamer) needed() bool {
+	_, _, ok := r.link.carrier.Current()
+	return !ok || r.link.carrier.Silence() >= doubtAfter
 }
 
 // run finds new paths when told to, until the session ends.
@@ -84,9 +103,11 @@ func (r *roamer) run(ctx context.Context) {
 		changed := r.changed.Swap(false)
 		if changed {
 			wait(ctx, settle)
+		} else if !r.stillSilent(ctx) {
+			continue
 		}
 		began := time.Now()
-		err := r.link.rejoin(ctx, changed)
+		err := r.link.rejoin(ctx)
 		if err == nil {
 			pause = roamFirst
 			wait(ctx, time.Second) // for the new path to be heard
@@ -101,6 +122,37 @@ func (r *roamer) run(ctx context.Context) {
 	}
 }
 
+// stillSilent waits until a silent path is to be given up, and meanwhile sees
+// whether the basestation answers. It reports false if the path does.
+func (r *roamer) stillSilent(ctx context.Context) bool {
+	if !r.needed() {
+		return false
+	}
+	r.link.doubt(ctx)
+	if _, _, ok := r.link.carrier.Current(); ok {
+		wait(ctx, roamAfter-r.link.carrier.Silence())
+	}
+	return r.needed()
+}
+
+// doubt has the leg to the basestation dialled anew before its next use, unless
+// it answers.
+func (l *link) doubt(ctx context.Context) {
+	b, release, err := l.client.base(l.device)
+	if err != nil {
+		return // rejoin will say why
+	}
+	defer release()
+	b.doubt(ctx)
+}
+
+// ask asks the device for a sign of life.
+func (l *link) ask() {
+	ctx, cancel := context.WithTimeout(l.session.Context(), roamAfter)
+	defer cancel()
+	_, _ = l.session.Ping(ctx) // what counts is that it is heard
+}
+
 func wait(ctx context.Context, d time.Duration) {
 	if d <= 0 {
 		return
@@ -113,20 +165,12 @@ func wait(ctx context.Context, d time.Duration) {
 
 // rejoin asks for an introduction for the running session and takes it over
 // when one of its paths works.
-func (l *link) rejoin(ctx context.Context, changed bool) error {
+func (l *link) rejoin(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, roamTime)
 	defer cancel()
 	id, err := l.session.ID()
 	if err != nil {
 		return err
-	}
-	b, release, err := l.client.base(l.device)
-	if err != nil {
-		return err
-	}
-	defer release()
-	if !changed {
-		b.doubt(ctx)
 	}
 	i, err := l.client.introduce(ctx, l.device, l.options, l.carrier, id[:], func(i *introduction) { i.session.Store(l.session) })
 	if err != nil {

@@ -17,7 +17,8 @@ import (
 )
 
 const (
-	attachTime = 20 * time.Second // to reach the basestation and to attach
+	attachTime  = 20 * time.Second       // to reach the basestation and to attach
+	legPatience = 500 * time.Millisecond // for an answer of the basestation, in doubt
 	// watchNetwork is how often we look whether our addresses have changed.
 	watchNetwork = time.Second
 	// clockSlack is how far our clock may be off before it is told.
@@ -42,6 +43,7 @@ type attachment struct {
 	srv    *server
 	config atomicConfig
 	nudge  chan struct{} // something has changed: look again now
+	doubts chan struct{} // a session is silent: see whether the basestation hears us
 	budget *introBudget
 
 	mu     sync.Mutex // guards what follows
@@ -90,7 +92,7 @@ func (a *attachment) configured() bool { return len(a.config.load().addrs) > 0 }
 
 func newAttachment(s *server, c baseConfig) *attachment {
 	a := &attachment{
-		srv: s, nudge: make(chan struct{}, 1), budget: newIntroBudget(),
+		srv: s, nudge: make(chan struct{}, 1), doubts: make(chan struct{}, 1), budget: newIntroBudget(),
 		status: AttachStatus{State: "off", Since: time.Now()}, open: make(map[signal.SessionID]*introduction),
 	}
 	a.config.store(c)
@@ -136,6 +138,21 @@ func (a *attachment) wake() {
 	}
 }
 
+// doubt makes stay see whether the basestation answers.
+func (a *attachment) doubt() {
+	select {
+	case a.doubts <- struct{}{}:
+	default:
+	}
+}
+
+// answers reports whether the basestation does, in time.
+func answers(ctx context.Context, leg *uplink.Uplink) bool {
+	ctx, cancel := context.WithTimeout(ctx, legPatience)
+	defer cancel()
+	return leg.CoAP().Ping(ctx) == nil
+}
+
 // run keeps the device attached until ctx ends.
 func (a *attachment) run(ctx context.Context) {
 	var wait backoff
@@ -162,7 +179,8 @@ func (a *attachment) run(ctx context.Context) {
 	}
 }
 
-// errMoved ends a leg because of a change on our side.
+// errMoved ends a leg because of a change on our side, or between us and the
+// basestation.
 var errMoved = errors.New("device: network or configuration has changed")
 
 // pause waits for d, for ever if that is 0, or until something changes.
@@ -228,6 +246,12 @@ func (a *attachment) stay(ctx context.Context, leg *uplink.Uplink, c baseConfig,
 		case <-leg.Context().Done():
 			return context.Cause(leg.Context())
 		case <-changed:
+		case <-a.doubts:
+			if !answers(ctx, leg) && ctx.Err() == nil {
+				a.srv.log.Info("the basestation does not answer", "op", "attach")
+				return errMoved
+			}
+			goto wait
 		case <-a.nudge:
 			if !a.config.load().equal(c) {
 				return errMoved

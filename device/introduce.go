@@ -142,6 +142,7 @@ func (a *attachment) meet(i *introduction, in *signal.Introduce) (*signal.Introd
 	if err != nil {
 		return nil, err
 	}
+	i.meeting.Known() // it told us
 	offer, err := i.meeting.Offer(nil)
 	if err == nil {
 		err = i.meeting.Begin(&in.Offer)

@@ -29,6 +29,7 @@ type peer struct {
 	since   time.Time
 	paired  atomic.Bool // the key was seen to belong to a user
 	tunnels tunnels
+	quiet   bool // the path is silent; of tick
 	work    work // what runs for the session
 	log     *slog.Logger
 
@@ -85,7 +86,7 @@ func (s *server) run(conn *secure.Conn, carrier *route.Carrier, from *introducti
 	}
 	p.sess = session.New(conn, session.Config{
 		Handler: p.serveCoAP, Accept: p.openTunnel, MaxBody: s.limits().Body, Critical: conditional,
-		Streams: stream.Limits{Streams: s.limits().Streams}, Roams: s.attach.configured(), Tick: carrier.Tick, Log: s.log,
+		Streams: stream.Limits{Streams: s.limits().Streams}, Roams: s.attach.configured(), Tick: p.tick, Log: s.log,
 	})
 	if from != nil {
 		from.session.Store(p.sess)
@@ -109,6 +110,21 @@ func (s *server) run(conn *secure.Conn, carrier *route.Carrier, from *introducti
 	remove()
 	word, why := ending(err)
 	s.log.Info("session down", "peer", p.key, "source", source, "path", kind, word, why)
+}
+
+// quietAfter is how long a path from another network may be silent, although
+// we send, before we see whether the basestation still hears us: without that,
+// the client cannot bring us other paths.
+const quietAfter = 500 * time.Millisecond
+
+// tick looks after the paths of the session.
+func (p *peer) tick(now time.Time) {
+	p.carrier.Tick(now)
+	silent := p.carrier.Silence() >= quietAfter
+	if silent && !p.quiet && p.path() != acl.PathKind(route.Local) {
+		p.srv.attach.doubt()
+	}
+	p.quiet = silent
 }
 
 // ending says why a session ended: a reason for what happens every day, an err

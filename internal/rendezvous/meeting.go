@@ -53,6 +53,8 @@ type Meeting struct {
 	mu     sync.Mutex // guards what follows
 	begun  bool
 	early  []string // candidates that came before the offer
+	known  bool     // to the basestation
+	untold []func() // what it is told then
 	closed bool
 	first  sync.Once
 	voice  sync.Once
@@ -115,6 +117,18 @@ func (m *Meeting) Offer(resume []byte) (*signal.Offer, error) {
 	return o, nil
 }
 
+// Known says that the basestation knows of the introduction, so that our
+// candidates, which have waited for that, can be told.
+func (m *Meeting) Known() {
+	m.mu.Lock()
+	untold := m.untold
+	m.known, m.untold = true, nil
+	m.mu.Unlock()
+	for _, f := range untold {
+		m.start(f)
+	}
+}
+
 // UseRelay begins with the relay, if New did not.
 func (m *Meeting) UseRelay(g *signal.Grant) error { return m.route.UseRelay(g) }
 
@@ -172,11 +186,20 @@ func (m *Meeting) found(candidate string, last bool) {
 	if candidate != "" {
 		c.List = []string{candidate}
 	}
-	m.start(func() {
+	tell := func() {
 		if err := m.tell(signal.PathCandidates, c); err != nil {
 			m.cfg.Log.Debug("candidate not sent", "err", err)
 		}
-	})
+	}
+	m.mu.Lock()
+	known := m.known
+	if !known {
+		m.untold = append(m.untold, tell) // a route finds few
+	}
+	m.mu.Unlock()
+	if known {
+		m.start(tell)
+	}
 }
 
 func (m *Meeting) tell(path string, msg signal.Message) error {
@@ -194,10 +217,16 @@ func (m *Meeting) start(f func()) {
 	}
 }
 
+// leaveTime bounds how long we try to say that we leave: the relay ends by
+// itself, later.
+const leaveTime = time.Second
+
 // Leave tells the basestation that the introduction is over, so that its relay
 // may end, and closes the meeting.
 func (m *Meeting) Leave() {
-	_ = m.tell(signal.PathLeave, &signal.Leave{Session: m.cfg.Session}) // the relay ends by itself, later
+	over := time.AfterFunc(leaveTime, m.cancel)
+	defer over.Stop()
+	_ = m.tell(signal.PathLeave, &signal.Leave{Session: m.cfg.Session})
 	m.Close()
 }
 

@@ -107,6 +107,18 @@ func (c *Carrier) Suspect() bool {
 	return c.choice.current != nil && c.choice.current.suspect(time.Now())
 }
 
+// Silence returns how long the path that is used now has been silent although
+// datagrams were sent on it; zero if it was heard since, or there is none. A
+// datagram that asks for no answer counts too.
+func (c *Carrier) Silence() time.Duration {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if m := c.choice.current; m != nil && !m.asked.IsZero() {
+		return time.Since(m.asked)
+	}
+	return 0
+}
+
 // Tick gives up paths that were tried again in vain. The owner calls it every
 // second or more often.
 func (c *Carrier) Tick(now time.Time) {

@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"net"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/latchkey-dev/latchkey"
@@ -23,6 +24,10 @@ const (
 	coapLast  = 0x7f
 	sctpFirst = 0x13
 )
+
+// quietAfter is a silence after which a datagram is taken as a sign that a path
+// works again, and what was lost meanwhile is sent again at once.
+const quietAfter = 300 * time.Millisecond
 
 // ErrSilent is the cause of a session whose peer was not heard for too long.
 var ErrSilent = errors.New("session: nothing was heard from the peer for too long")
@@ -56,6 +61,7 @@ type Session struct {
 	beat    func(now time.Time)
 
 	served chan struct{} // closed when no more datagrams are taken
+	quiet  atomic.Bool   // nothing was heard for a while
 
 	ctx  context.Context
 	end  context.CancelCauseFunc
@@ -114,6 +120,9 @@ func (s *Session) Serve() error {
 }
 
 func (s *Session) dispatch(b []byte) {
+	if s.quiet.Load() && s.quiet.CompareAndSwap(true, false) {
+		s.streams.Again()
+	}
 	switch {
 	case len(b) == 0:
 	case s.client && reason(b) != 0:
@@ -231,6 +240,9 @@ func (s *Session) Up() bool {
 // tick runs what is due; the Set calls it.
 func (s *Session) tick(now time.Time) {
 	s.coap.Tick(now)
+	if now.Sub(s.conn.LastHeard()) > quietAfter {
+		s.quiet.Store(true)
+	}
 	if s.beat != nil {
 		s.beat(now)
 	}

@@ -1,6 +1,7 @@
 package stream
 
 import (
+	"bytes"
 	"errors"
 	"net"
 	"os"
@@ -34,8 +35,15 @@ type leg struct {
 	head    int
 	bytes   int
 	closed  bool
-	expired bool // a read deadline was set
+	expired bool      // a read deadline was set
+	wrote   time.Time // when the last packet was
+	first   []byte    // the last packet that followed a pause
 }
+
+// pause ends what is written in one go. After it, what is written first is the
+// oldest that the peer has not acknowledged, if it has not acknowledged
+// anything: the association sends that when its timer expires.
+const pause = 300 * time.Millisecond
 
 func newLeg(send func([]byte) error) *leg {
 	l := &leg{send: send}
@@ -89,8 +97,13 @@ func (l *leg) Read(b []byte) (int, error) {
 
 // Write sends one packet.
 func (l *leg) Write(b []byte) (int, error) {
+	now := time.Now()
 	l.mu.Lock()
 	closed := l.closed
+	if now.Sub(l.wrote) >= pause {
+		l.first = append(l.first[:0], b...)
+	}
+	l.wrote = now
 	l.mu.Unlock()
 	if closed {
 		return 0, net.ErrClosed
@@ -99,6 +112,16 @@ func (l *leg) Write(b []byte) (int, error) {
 		return 0, err
 	}
 	return len(b), nil // any other error is loss; SCTP sends again
+}
+
+// again sends the first packet of the last burst once more.
+func (l *leg) again() {
+	l.mu.Lock()
+	b := bytes.Clone(l.first)
+	l.mu.Unlock()
+	if len(b) > 0 {
+		_ = l.send(b) // an error is loss
+	}
 }
 
 // Close unblocks Read. It leaves the session below alone.

@@ -90,6 +90,15 @@ func (m *Mux) Deliver(packet []byte) {
 	}
 }
 
+// Again sends something that has not been acknowledged once more, because the
+// peer is heard again after a silence: SCTP would wait until its timer expires,
+// which has doubled meanwhile. The acknowledgement gets the rest going.
+func (m *Mux) Again() {
+	if a, l := m.assoc.Load(), m.leg.Load(); a != nil && l != nil && a.BufferedAmount() > 0 {
+		l.again()
+	}
+}
+
 // Exhausted reports that fewer than 256 stream ids are left, so that new
 // tunnels should be opened on another session. Only a client runs out.
 func (m *Mux) Exhausted() bool {
