@@ -1,12 +1,16 @@
 package client
 
 import (
+	"context"
 	"errors"
 	"fmt"
+	"net/netip"
+	"slices"
 	"strings"
 	"testing"
 
 	"github.com/latchkey-dev/latchkey"
+	"github.com/latchkey-dev/latchkey/internal/uplink"
 )
 
 func TestParseForward(t *testing.T) {
@@ -33,6 +37,48 @@ func TestParseForward(t *testing.T) {
 		} else if err != nil || f.Local != test.local {
 			t.Errorf("%q: %+v, %v", test.text, f, err)
 		}
+	}
+}
+
+func TestKeeperTellsChangesOfPath(t *testing.T) {
+	var told []string
+	k := newKeeper(nil, "home", DialOptions{}, func(e ForwardEvent) { told = append(told, e.Kind+" "+e.Path+" "+e.Addr) })
+	k.kind = "relay"
+	remote := netip.MustParseAddrPort("192.0.2.1:5690")
+	for _, kind := range []string{"relay", "direct", "direct", "relay"} {
+		k.tell(Path{Kind: kind, Remote: remote, Up: true})
+	}
+	if want := []string{"path direct 192.0.2.1:5690", "path relay 192.0.2.1:5690"}; !slices.Equal(told, want) {
+		t.Errorf("told %q, want %q", told, want)
+	}
+}
+
+// TestReasonsStayApart: what the device said, what its basestation said and what
+// each kind of path met are told apart.
+func TestReasonsStayApart(t *testing.T) {
+	timeout := context.DeadlineExceeded
+	for _, test := range []struct {
+		err  pathError
+		want string
+	}{
+		{pathError{via: ViaAuto, granted: true, cause: timeout}, "direct: no address of the device can be reached from here; relay: the device does not answer through it"},
+		{pathError{via: ViaAuto, cause: timeout}, "direct: no address of the device can be reached from here; relay: the basestation granted none"},
+		{pathError{via: ViaRelay, granted: true, relay: errors.New("no route"), cause: timeout}, "relay: no route"},
+		{pathError{via: ViaDirect, cause: timeout}, "direct: no address of the device can be reached from here"},
+	} {
+		if got := test.err.Error(); got != test.want || !errors.Is(&test.err, timeout) {
+			t.Errorf("%+v: %q, want %q", test.err, got, test.want)
+		}
+	}
+	away := Try{"by way of its basestation", atBasestation(latchkey.ErrOffline)}
+	if err := error(&DialError{"home", []Try{notFound, away}}); !errors.Is(err, latchkey.ErrOffline) {
+		t.Errorf("%v does not match ErrOffline", err)
+	}
+	other := &uplink.KeyError{Addr: "192.0.2.1:5684"}
+	var base *BasestationError
+	err := error(&DialError{"home", []Try{{"by way of its basestation", atBasestation(other)}}})
+	if errors.Is(err, latchkey.ErrIdentityChanged) || !errors.As(err, &base) || !base.OtherKey {
+		t.Errorf("another key of the basestation passes for the device's: %v", err)
 	}
 }
 

@@ -53,7 +53,8 @@ func (p *program) run() *cobra.Command {
 		Short: "Serve until SIGTERM or SIGINT",
 		Long: `Serve until SIGTERM or SIGINT. One line on stdout says when: "ready" or, with
 --json, {"listen": ..., "fingerprint": ...}. The log goes to stderr. SIGHUP
-reloads latchkeyd.yaml without losing a session.`,
+reloads latchkeyd.yaml without losing a session; with no addresses of a
+basestation left in it, the device is reached on its own network only.`,
 		Args: cobra.NoArgs,
 		RunE: func(c *cobra.Command, _ []string) error {
 			reload := make(chan os.Signal, 1)
