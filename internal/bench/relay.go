@@ -8,7 +8,6 @@ import (
 	"net/netip"
 	"path/filepath"
 	"strconv"
-	"sync"
 	"time"
 
 	"github.com/latchkey-dev/latchkey"
@@ -196,53 +195,31 @@ func (b *bed) relayMany(ctx context.Context) (figures []figure, err error) {
 		return nil, err
 	}
 	defer func() { err = errors.Join(err, x.close()) }()
-	before, err := x.station.run.usage()
+	before, err := x.station.look(ctx)
 	if err != nil {
 		return nil, err
 	}
-	sessions, times := make([]*client.Conn, count), make([]time.Duration, count)
 	began := time.Now()
-	failed, first := each(ctx, count, relayAtOnce, func(ctx context.Context, i int) (err error) {
-		began := time.Now()
-		sessions[i], err = x.dial(ctx, i%relayClients, (i+i/relayDevices)%relayDevices) // no pair twice
-		times[i] = time.Since(began)
-		return err
-	})
+	sessions, times, failed, first := x.dialMany(ctx, count)
 	dialling := time.Since(began)
-	defer func() {
-		_, _ = each(ctx, count, relayAtOnce, func(_ context.Context, i int) error {
-			if sessions[i] == nil {
-				return nil
-			}
-			return sessions[i].Close()
-		})
-	}()
+	defer closeAll(sessions)
 	b.say("%d sessions in %v, %d failed", count, dialling.Round(time.Millisecond), failed)
 	held, err := x.station.metrics(ctx)
 	if err != nil {
 		return nil, err
 	}
 	began = time.Now()
-	failures := make([]error, count)
-	var work sync.WaitGroup
-	for i, session := range sessions {
-		if session == nil {
-			continue
+	broken, why := each(ctx, count, count, func(ctx context.Context, i int) error {
+		if sessions[i] == nil {
+			return nil // counted already
 		}
-		work.Go(func() { // ends with the tunnel or ctx
-			failures[i] = through(ctx, session, "echo", func(c net.Conn) error { return roundTrip(c, uint64(i), amount) })
-		})
-	}
-	work.Wait()
+		return through(ctx, sessions[i], "echo", func(c net.Conn) error { return roundTrip(c, uint64(i), amount) })
+	})
 	moving := time.Since(began)
-	for _, err := range failures {
-		if err != nil {
-			if failed++; first == nil {
-				first = err
-			}
-		}
+	if first == nil {
+		first = why
 	}
-	after, err := x.station.run.usage()
+	after, err := x.station.look(ctx)
 	if err != nil {
 		return nil, err
 	}
@@ -251,7 +228,7 @@ func (b *bed) relayMany(ctx context.Context) (figures []figure, err error) {
 		return nil, err
 	}
 	return []figure{
-		countErrors(fmt.Sprintf("%d relayed sessions at once, errors", count), failed, first),
+		countErrors(fmt.Sprintf("%d relayed sessions at once, errors", count), failed+broken, first),
 		{Name: "  relayed at once", Value: held[metricGrants], Note: "grants of the relay before any byte of a tunnel moved"},
 		{
 			Name: "  begun", Value: float64(count) / dialling.Seconds(), Unit: "/s",
@@ -267,4 +244,26 @@ func (b *bed) relayMany(ctx context.Context) (figures []figure, err error) {
 			Note: number(float64(after.rss)/1e6) + " MB",
 		},
 	}, nil
+}
+
+// dialMany opens sessions, no pair of client and device twice, and returns them
+// and how long each took.
+func (x *crossing) dialMany(ctx context.Context, count int) (sessions []*client.Conn, times []time.Duration, failed int64, first error) {
+	sessions, times = make([]*client.Conn, count), make([]time.Duration, count)
+	failed, first = each(ctx, count, relayAtOnce, func(ctx context.Context, i int) (err error) {
+		began := time.Now()
+		sessions[i], err = x.dial(ctx, i%relayClients, (i+i/relayDevices)%relayDevices)
+		times[i] = time.Since(began)
+		return err
+	})
+	return sessions, times, failed, first
+}
+
+func closeAll(sessions []*client.Conn) {
+	_, _ = each(context.Background(), len(sessions), relayAtOnce, func(_ context.Context, i int) error {
+		if sessions[i] == nil {
+			return nil
+		}
+		return sessions[i].Close()
+	})
 }
