@@ -38,12 +38,12 @@ func (g generator) AllocatePacketConn(c turn.AllocateListenerConfig) (net.Packet
 		leg: l, k: g.k, src: g.k.current.src,
 		queue: make(chan *datagram, memoryQueue), permitted: make(chan struct{}), done: make(chan struct{}),
 	}
-	if !l.allocation.CompareAndSwap(nil, a) {
-		return nil, nil, errInUse
-	}
 	g.k.s.count.allocations.Add(1)
 	g.k.add(a)
-	l.release(a)
+	if !l.publish(a) {
+		_ = a.Close()
+		return nil, nil, errInUse
+	}
 	if l.pair.ended.Load() { // end did not see a
 		_ = a.Close()
 		return nil, nil, errEnded

@@ -3,10 +3,12 @@ package relay
 import (
 	"bytes"
 	"fmt"
+	"net/netip"
 	"testing"
 	"time"
 
 	"github.com/pion/stun/v4"
+	"github.com/pion/turn/v5"
 )
 
 // TestEarlyDatagrams has one side send before the other has an allocation, or
@@ -55,5 +57,50 @@ func TestEarlyDatagrams(t *testing.T) {
 				t.Errorf("and then %x", b)
 			}
 		})
+	}
+}
+
+// TestEarlyDatagramsBesideAFlood has the peer send as fast as it can from the
+// moment that it can find the allocation: what was held must not wait for room.
+func TestEarlyDatagramsBesideAFlood(t *testing.T) {
+	s, err := New(Config{Send: func([]byte, netip.AddrPort) error { return nil }})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(s.Close)
+	grant, _, _, err := s.Grant(client, device, time.Now())
+	if err != nil {
+		t.Fatal(err)
+	}
+	l := s.user(grant.Username)
+	for i := range earlyQueue {
+		l.hold([]byte{byte(i)})
+	}
+	flood := func(bool) {
+		for a := l.allocation.Load(); a != nil && a.enqueue([]byte{0xff}); {
+		}
+	}
+	k := newSocket(s, nil, 1)
+	k.changed = flood
+	k.current.src = netip.MustParseAddrPort("10.1.0.1:4000")
+	made := make(chan *allocation, 1)
+	go func() {
+		conn, _, err := generator{k}.AllocatePacketConn(turn.AllocateListenerConfig{UserID: l.user, Network: "udp4"})
+		if err != nil {
+			t.Errorf("no allocation: %v", err)
+		}
+		a, _ := conn.(*allocation)
+		made <- a
+	}()
+	select {
+	case a := <-made:
+		flood(true)
+		for i := range earlyQueue {
+			if d := <-a.queue; d.n != 1 || d.b[0] != byte(i) {
+				t.Errorf("datagram %d is %x", i, d.b[:d.n])
+			}
+		}
+	case <-time.After(10 * time.Second):
+		t.Fatal("the library waits for room in a queue")
 	}
 }

@@ -63,15 +63,20 @@ func (l *leg) hold(payload []byte) bool {
 	return true
 }
 
-// release gives what was held to the first allocation.
-func (l *leg) release(a *allocation) {
+// publish makes a the allocation of the leg, and reports false if it has one. The
+// first is given what was held, before the peer can find it and fill its queue.
+func (l *leg) publish(a *allocation) bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	l.started = true
-	for _, d := range l.early {
-		a.queue <- d // it is new, and has room for more
+	if l.allocation.Load() != nil {
+		return false
 	}
-	l.early = nil
+	for _, d := range l.early {
+		a.queue <- d // nobody else knows a, and it has room for more
+	}
+	l.started, l.early = true, nil
+	l.allocation.Store(a)
+	return true
 }
 
 // Grant makes credentials for the client and the device of one session and
