@@ -15,7 +15,7 @@ import (
 )
 
 // netcheckTime bounds a Netcheck.
-const netcheckTime = 8 * time.Second
+const netcheckTime = 5 * time.Second
 
 // A Netcheck is what can be told of the network between here and a basestation.
 type Netcheck struct {

@@ -21,9 +21,8 @@ const (
 
 // Kinds of NAT filtering (RFC 4787 section 5), as far as they can be told.
 const (
-	FilteringOpen    = "open"    // strangers may send to a mapping
-	FilteringPeers   = "peers"   // only who we have sent to may
-	FilteringUnknown = "unknown" // the NAT does not lead our own datagrams back, so nothing is known
+	FilteringPeers   = "peers"   // only who we have sent to may send to a mapping
+	FilteringUnknown = "unknown" // nobody but the basestation has tried from outside
 )
 
 // hairpinTime is how long a datagram to ourselves is waited for.
@@ -160,10 +159,11 @@ func (p *probe) mapping(ctx context.Context, f Family, servers []netip.AddrPort)
 }
 
 // hairpin sends to our own mapped address from a second socket: at first as a
-// stranger, then as somebody whom the first socket has sent to.
+// stranger, then as somebody whom the first socket has sent to. A NAT that
+// filters hairpins filters strangers outside as well; one that does not may.
 func (p *probe) hairpin(ctx context.Context, second *probe, mapped, server netip.AddrPort) (works bool, filtering string) {
 	if p.reachedBy(ctx, second, mapped) {
-		return true, FilteringOpen
+		return true, FilteringUnknown
 	}
 	theirs, _, err := second.mapped(ctx, server)
 	if err != nil || p.Send([]byte{0xff}, theirs, netip.Addr{}) != nil {

@@ -113,7 +113,7 @@ func TestNetcheckOfNATs(t *testing.T) {
 		nat  *fakeNAT
 		want Family
 	}{
-		{"open", &fakeNAT{}, Family{Mapping: MappingUnknown, Hairpin: true, Filtering: FilteringOpen}},
+		{"open", &fakeNAT{}, Family{Mapping: MappingUnknown, Hairpin: true, Filtering: FilteringUnknown}},
 		{"filtered", &fakeNAT{filter: true}, Family{Mapping: MappingUnknown, Hairpin: true, Filtering: FilteringPeers}},
 		{"without hairpin", &fakeNAT{closed: true}, Family{Mapping: MappingUnknown, Filtering: FilteringUnknown}},
 		{"symmetric", &fakeNAT{perTarget: true, closed: true}, Family{Mapping: MappingPerTarget, Filtering: FilteringUnknown}},

@@ -165,9 +165,8 @@ func addFamily(t *cli.Table, name string, f client.Family) {
 		client.MappingUnknown:   "whether other targets get another mapping, one address of the basestation cannot tell",
 	}[f.Mapping])
 	t.Add(name+" filtering", map[string]string{
-		client.FilteringOpen:    "none, as far as datagrams to ourselves tell",
-		client.FilteringPeers:   "only who was sent to may send, as far as datagrams to ourselves tell",
-		client.FilteringUnknown: "cannot be told, since datagrams to ourselves do not come back",
+		client.FilteringPeers:   "only who was sent to may send",
+		client.FilteringUnknown: "whether strangers may send, one address of the basestation cannot tell",
 	}[f.Filtering])
 	hairpin := "does not work"
 	if f.Hairpin {

@@ -122,6 +122,10 @@ func (p *player) do(c command) (any, error) {
 		ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
 		defer cancel()
 		return p.conn.Ping(ctx)
+	case "netcheck":
+		ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
+		defer cancel()
+		return p.client.Netcheck(ctx, p.cfg.Basestations, p.cfg.Key)
 	case "close":
 		return nil, p.conn.Close()
 	case "forget": // what is kept warm
