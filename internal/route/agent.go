@@ -51,7 +51,7 @@ func (r *Route) newAgent() error {
 		ice.WithPrflxAcceptanceMinWait(acceptAfter),
 		ice.WithDisconnectedTimeout(lostAfter),
 		ice.WithFailedTimeout(0), // a lost pair may come back as long as the route lasts
-		ice.WithLoggerFactory(loggers{r.cfg.Log}),
+		ice.WithLoggerFactory(loggers{r.cfg.Log, &r.secrets}),
 	}
 	if r.cfg.Loopback {
 		options = append(options, ice.WithIncludeLoopback())
@@ -62,6 +62,7 @@ func (r *Route) newAgent() error {
 	if r.ufrag, r.pwd, err = r.agent.GetLocalUserCredentials(); err != nil {
 		return errors.Join(err, r.agent.Close())
 	}
+	r.secrets.add(r.pwd)
 	return nil
 }
 

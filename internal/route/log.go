@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
+	"strings"
 	"sync"
 	"time"
 
@@ -15,17 +16,42 @@ import (
 const logsPerSecond = 10
 
 // loggers passes the words of the ICE and TURN libraries to slog, at debug
-// level whatever they think of them.
-type loggers struct{ log *slog.Logger }
+// level whatever they think of them, without the secrets that they repeat.
+type loggers struct {
+	log     *slog.Logger
+	secrets *secrets
+}
+
+// secrets are the passwords that a library was told.
+type secrets struct {
+	mu   sync.Mutex
+	list []string
+}
+
+func (s *secrets) add(password string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.list = append(s.list, password)
+}
+
+func (s *secrets) redact(text string) string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, password := range s.list {
+		text = strings.ReplaceAll(text, password, "REDACTED")
+	}
+	return text
+}
 
 // NewLogger implements logging.LoggerFactory.
 func (f loggers) NewLogger(scope string) logging.LeveledLogger {
-	return &leveled{log: f.log, scope: scope}
+	return &leveled{log: f.log, secrets: f.secrets, scope: scope}
 }
 
 type leveled struct {
-	log   *slog.Logger
-	scope string
+	log     *slog.Logger
+	secrets *secrets
+	scope   string
 
 	mu     sync.Mutex
 	second int64
@@ -47,7 +73,7 @@ func (l *leveled) print(text string) { l.printf("%s", text) }
 
 func (l *leveled) printf(format string, args ...any) {
 	if l.log.Enabled(context.Background(), slog.LevelDebug) && l.take(time.Now()) {
-		l.log.Debug("route library", "op", l.scope, "text", fmt.Sprintf(format, args...))
+		l.log.Debug("route library", "op", l.scope, "text", l.secrets.redact(fmt.Sprintf(format, args...)))
 	}
 }
 

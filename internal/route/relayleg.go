@@ -114,7 +114,7 @@ func (l *relayLeg) client(conn net.PacketConn, server net.Addr) (*turn.Client, e
 	}
 	return turn.NewClient(&turn.ClientConfig{
 		TURNServerAddr: server.String(), Username: l.grant.Username, Password: l.grant.Password,
-		Conn: conn, Net: n, LoggerFactory: loggers{l.log}, RequestedAddressFamily: family,
+		Conn: conn, Net: n, LoggerFactory: loggers{l.log, &secrets{list: []string{l.grant.Password}}}, RequestedAddressFamily: family,
 	})
 }
 

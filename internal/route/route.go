@@ -60,6 +60,7 @@ type Route struct {
 	hosts      []netip.AddrPort
 	candidates []string
 	filter     filter
+	secrets    secrets // ICE passwords
 
 	ctx    context.Context
 	cancel context.CancelFunc
@@ -147,6 +148,7 @@ func (r *Route) Start(remoteUfrag, remotePwd string) error {
 	if again {
 		return errors.New("route: it has been started")
 	}
+	r.secrets.add(remotePwd)
 	start := r.agent.StartAccept
 	if r.cfg.Controlling {
 		start = r.agent.StartDial

@@ -126,7 +126,7 @@ func newRelay(t testing.TB) *relay {
 	r.tlsAddr = tcp.Addr().String()
 	r.server, err = turn.NewServer(turn.ServerConfig{
 		Realm:         realm,
-		LoggerFactory: loggers{quiet},
+		LoggerFactory: loggers{quiet, new(secrets)},
 		AuthHandler: func(a *turn.RequestAttributes) (string, []byte, bool) {
 			return a.Username, turn.GenerateAuthKey(a.Username, realm, "secret of "+a.Username), !r.refuse.Load()
 		},

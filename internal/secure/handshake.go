@@ -21,7 +21,7 @@ const (
 	flightInterval = 400 * time.Millisecond // before the first repetition; then it doubles
 	replayWindow   = 4096                   // records
 	mtu            = 1200                   // bytes of a handshake datagram
-	// maxRestarts bounds how often a client begins anew for a busy server.
+	// maxRestarts bounds how often a client begins anew.
 	maxRestarts = 3
 )
 
@@ -69,11 +69,20 @@ func (h *Handshake) Run(ctx context.Context) (*Conn, error) {
 	defer cancel()
 	for attempt := 0; ; attempt++ {
 		conn, err := h.run(ctx)
-		if !h.client || attempt == maxRestarts || !errors.Is(err, errRestart) {
+		if !h.client || attempt == maxRestarts || !again(err) {
 			return conn, err
 		}
 		h.link.Store(newLink(true, h.send))
 	}
+}
+
+// again reports whether a client's next attempt may fare better: the server asked
+// for it, or what arrived did not fit. Until a handshake ends anybody can forge
+// its messages, and a server repeats those of an earlier one that we gave up on
+// the same port.
+func again(err error) bool {
+	var unfit *dtls.FatalError
+	return errors.Is(err, errRestart) || errors.As(err, &unfit)
 }
 
 func (h *Handshake) run(ctx context.Context) (*Conn, error) {
