@@ -17,10 +17,12 @@ import (
 )
 
 const (
-	attachTime  = 20 * time.Second       // to reach the basestation and to attach
-	legPatience = 500 * time.Millisecond // for an answer of the basestation, in doubt
+	attachTime = 20 * time.Second // to reach the basestation and to attach
+	// attachPause is the least time between two legs, however often our network
+	// changes.
+	attachPause = time.Second
 	// watchNetwork is how often we look whether our addresses have changed.
-	watchNetwork = time.Second
+	watchNetwork = 500 * time.Millisecond
 	// clockSlack is how far our clock may be off before it is told.
 	clockSlack = 5 * time.Minute
 )
@@ -146,13 +148,6 @@ func (a *attachment) doubt() {
 	}
 }
 
-// answers reports whether the basestation does, in time.
-func answers(ctx context.Context, leg *uplink.Uplink) bool {
-	ctx, cancel := context.WithTimeout(ctx, legPatience)
-	defer cancel()
-	return leg.CoAP().Ping(ctx) == nil
-}
-
 // run keeps the device attached until ctx ends.
 func (a *attachment) run(ctx context.Context) {
 	var wait backoff
@@ -170,6 +165,9 @@ func (a *attachment) run(ctx context.Context) {
 			return
 		}
 		if errors.Is(err, errMoved) {
+			if rest := attachPause - time.Since(began); rest > 0 {
+				a.pause(ctx, rest)
+			}
 			continue
 		}
 		delay := wait.next(err, time.Since(began), upTo)
@@ -203,7 +201,6 @@ func (a *attachment) once(ctx context.Context, c baseConfig) error {
 	a.tell(AttachStatus{State: "connecting"})
 	dialling, done := a.trying(ctx, c)
 	defer done()
-	before := a.addresses()
 	leg, err := uplink.Dial(dialling, uplink.Config{
 		Identity: a.srv.identity, Addrs: c.addrs, Key: c.key, Handler: a.serve, Socket: a.srv.socket(), Log: a.srv.log,
 	})
@@ -213,10 +210,11 @@ func (a *attachment) once(ctx context.Context, c baseConfig) error {
 	defer leg.Close()
 	var got signal.Attached
 	hello := &signal.Attach{ID: a.srv.id, Version: version(), Time: time.Now()}
+	a.setLeg(leg) // clients that wait for us may be introduced before we have the answer
 	if err := uplink.Call(dialling, leg.CoAP(), coap.POST, signal.PathAttach, hello, &got); err != nil {
 		return fmt.Errorf("attach as %s: %w", a.srv.id, err)
 	}
-	a.setLeg(leg)
+	leg.Took(time.Since(hello.Time))
 	if off := time.Since(got.Time).Abs(); off > clockSlack {
 		a.srv.log.Warn("our clock and the basestation's differ", "op", "attach", "event", "clock", "by", off.Round(time.Second))
 	}
@@ -224,13 +222,13 @@ func (a *attachment) once(ctx context.Context, c baseConfig) error {
 	a.tell(AttachStatus{
 		State: "attached", Basestation: leg.Remote(), Transport: leg.Transport(), Mapped: got.Mapped, Tokens: got.TokensVersion,
 	})
-	return a.stay(ctx, leg, c, before, got.TokensVersion)
+	return a.stay(ctx, leg, c, got.TokensVersion)
 }
 
 // stay keeps the tokens at the basestation up to date until the leg ends or
 // something has changed.
-func (a *attachment) stay(ctx context.Context, leg *uplink.Uplink, c baseConfig, before []netip.Addr, version uint64) error {
-	tokens := a.srv.newTokenUpload(version)
+func (a *attachment) stay(ctx context.Context, leg *uplink.Uplink, c baseConfig, version uint64) error {
+	tokens, addrs := a.srv.newTokenUpload(version), a.addresses()
 	look := time.NewTicker(watchNetwork)
 	defer look.Stop()
 	for {
@@ -247,9 +245,8 @@ func (a *attachment) stay(ctx context.Context, leg *uplink.Uplink, c baseConfig,
 			return context.Cause(leg.Context())
 		case <-changed:
 		case <-a.doubts:
-			if !answers(ctx, leg) && ctx.Err() == nil {
-				a.srv.log.Info("the basestation does not answer", "op", "attach")
-				return errMoved
+			if err := a.stillThere(ctx, leg); err != nil {
+				return err
 			}
 			goto wait
 		case <-a.nudge:
@@ -257,15 +254,27 @@ func (a *attachment) stay(ctx context.Context, leg *uplink.Uplink, c baseConfig,
 				return errMoved
 			}
 		case <-look.C:
-			if !slices.Equal(before, a.addresses()) {
+			if now := a.addresses(); !slices.Equal(addrs, now) {
 				a.srv.log.Info("our addresses have changed", "op", "attach")
-				return errMoved
+				addrs = now
+				if err := a.stillThere(ctx, leg); err != nil {
+					return err
+				}
 			}
 			if !tokens.due(time.Now()) {
 				goto wait
 			}
 		}
 	}
+}
+
+// stillThere returns errMoved if the basestation does not answer on the leg.
+func (a *attachment) stillThere(ctx context.Context, leg *uplink.Uplink) error {
+	if leg.Answers(ctx) || ctx.Err() != nil {
+		return nil
+	}
+	a.srv.log.Info("the basestation does not answer", "op", "attach")
+	return errMoved
 }
 
 // addresses returns the machine's own, in a fixed order.
@@ -290,6 +299,10 @@ func eventOf(err error) string {
 		return "pin_failure"
 	case errors.Is(err, latchkey.ErrShutdown):
 		return "basestation_stopping"
+	case errors.Is(err, latchkey.ErrTooMany), errors.Is(err, latchkey.ErrForbidden), errors.Is(err, latchkey.ErrHandshakeRefused):
+		return "refused"
+	case errors.Is(err, uplink.ErrProxy):
+		return "proxy"
 	}
 	return "unreachable"
 }

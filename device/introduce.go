@@ -8,8 +8,6 @@ import (
 	"sync/atomic"
 	"time"
 
-	"golang.org/x/time/rate"
-
 	"github.com/latchkey-dev/latchkey"
 	"github.com/latchkey-dev/latchkey/internal/coap"
 	"github.com/latchkey-dev/latchkey/internal/packet"
@@ -21,17 +19,8 @@ import (
 	"github.com/latchkey-dev/latchkey/internal/uplink"
 )
 
-// The device's own budget for introductions, whatever the basestation says.
-const (
-	introRate  = 2  // a second
-	introBurst = 16 // at once
-	introOpen  = 64 // under way or carrying a session
-	introTime  = 20 * time.Second
-)
-
-type introBudget struct{ limiter *rate.Limiter }
-
-func newIntroBudget() *introBudget { return &introBudget{rate.NewLimiter(introRate, introBurst)} }
+// introTime bounds an introduction until the client is heard.
+const introTime = 20 * time.Second
 
 // An introduction is one meeting with a client, and the session that comes of
 // it or that it brings new paths.
@@ -43,6 +32,7 @@ type introduction struct {
 	carrier   *route.Carrier
 	handshake *secure.Handshake // of a new session
 	session   atomic.Pointer[session.Session]
+	number    int // of those for one session, in their order
 
 	replacing sync.Once
 	replaced  chan struct{} // closed when other paths have taken over
@@ -84,12 +74,16 @@ func (a *attachment) serve(ctx context.Context, r *coap.Request) *coap.Response 
 // introduce decides on an introduction and makes our half of it. Nothing the
 // basestation says about the client counts: its offer is signed.
 func (a *attachment) introduce(in *signal.Introduce) (*signal.Introduced, error) {
-	if !a.budget.limiter.Allow() {
+	now := time.Now()
+	if !a.budget.any(now) {
 		return nil, fmt.Errorf("%w: introductions", latchkey.ErrTooMany)
 	}
 	key, err := in.Offer.Verify(signal.RoleClient, in.Session, a.srv.id)
 	if err != nil {
 		return nil, err
+	}
+	if !a.budget.of(key, now) {
+		return nil, fmt.Errorf("%w: introductions of this client", latchkey.ErrTooMany)
 	}
 	if err := a.srv.verify(secure.Peer{Key: key}); err != nil {
 		return nil, err
@@ -123,23 +117,17 @@ func (a *attachment) introduce(in *signal.Introduce) (*signal.Introduced, error)
 
 // meet makes the meeting of i and our offer.
 func (a *attachment) meet(i *introduction, in *signal.Introduce) (*signal.Introduced, error) {
-	a.mu.Lock()
-	leg, full := a.leg, len(a.open) >= introOpen
-	_, known := a.open[in.Session]
-	a.mu.Unlock()
-	switch {
-	case leg == nil:
-		return nil, latchkey.ErrOffline
-	case full || known:
-		return nil, fmt.Errorf("%w: introductions under way", latchkey.ErrTooMany)
+	leg, err := a.reserve(in.Session)
+	if err != nil {
+		return nil, err
 	}
-	var err error
 	i.meeting, err = rendezvous.New(rendezvous.Config{
 		Identity: a.srv.identity, Device: a.srv.id, Role: signal.RoleDevice, Session: in.Session,
 		Hub: a.srv.hub, Uplink: leg, Carrier: i.carrier, Relay: in.Relay, Servers: rendezvous.Servers(leg, in.Servers),
 		Deliver: i.deliver, Log: a.srv.log,
 	})
 	if err != nil {
+		a.forget(in.Session)
 		return nil, err
 	}
 	i.meeting.Known() // it told us
@@ -149,12 +137,34 @@ func (a *attachment) meet(i *introduction, in *signal.Introduce) (*signal.Introd
 	}
 	if err != nil {
 		i.meeting.Close()
+		a.forget(in.Session)
 		return nil, err
 	}
 	a.mu.Lock()
 	a.open[i.id] = i
 	a.mu.Unlock()
 	return &signal.Introduced{Offer: *offer}, nil
+}
+
+// reserve makes a place for an introduction, unless there are too many: one for
+// each session that may be, and as many that bring sessions new paths.
+func (a *attachment) reserve(id signal.SessionID) (*uplink.Uplink, error) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if a.leg == nil {
+		return nil, latchkey.ErrOffline
+	}
+	if _, known := a.open[id]; known || len(a.open) >= 2*a.srv.limits().Sessions {
+		return nil, fmt.Errorf("%w: introductions under way", latchkey.ErrTooMany)
+	}
+	a.open[id] = nil
+	return a.leg, nil
+}
+
+func (a *attachment) forget(id signal.SessionID) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	delete(a.open, id)
 }
 
 func (a *attachment) find(id signal.SessionID) *introduction {
@@ -216,8 +226,6 @@ func (i *introduction) replace() { i.replacing.Do(func() { close(i.replaced) }) 
 func (i *introduction) close() {
 	i.closing.Do(func() {
 		i.meeting.Leave()
-		i.att.mu.Lock()
-		defer i.att.mu.Unlock()
-		delete(i.att.open, i.id)
+		i.att.forget(i.id)
 	})
 }

@@ -33,8 +33,11 @@ type peer struct {
 	work    work // what runs for the session
 	log     *slog.Logger
 
-	mu      sync.Mutex    // guards adopted
+	mu      sync.Mutex    // guards adopted and introduced
 	adopted *introduction // that brought the newest paths; nil: the session came directly
+
+	introduced int          // introductions for the session
+	judged     acl.PathKind // that what is open was last judged by; of tick
 }
 
 // verify decides in the handshake whether a proven key may have a session at
@@ -68,8 +71,12 @@ func (s *server) isLocal(p secure.Peer) bool {
 // accept runs a session that came directly to the device's socket.
 func (s *server) accept(conn *secure.Conn) {
 	m := conn.Peer().Meta
+	kind := route.Direct // whoever forwards to the socket makes nobody local
+	if s.isLocal(conn.Peer()) {
+		kind = route.Local
+	}
 	carrier := route.NewCarrier()
-	path := route.LocalPath(func(b []byte) error { return s.sock.Send(b, m.Src, m.Dst) }, m.Src)
+	path := route.NewPath(kind, func(b []byte) error { return s.sock.Send(b, m.Src, m.Dst) }, m.Src)
 	carrier.Add(path)
 	conn.SetSend(carrier.Send)
 	conn.Watch(func() { carrier.Heard(path) })
@@ -120,11 +127,18 @@ const quietAfter = 500 * time.Millisecond
 // tick looks after the paths of the session.
 func (p *peer) tick(now time.Time) {
 	p.carrier.Tick(now)
+	kind := p.path()
 	silent := p.carrier.Silence() >= quietAfter
-	if silent && !p.quiet && p.path() != acl.PathKind(route.Local) {
+	if silent && !p.quiet && kind != acl.PathLocal {
 		p.srv.attach.doubt()
 	}
 	p.quiet = silent
+	if kind != p.judged {
+		if p.judged != "" { // what was allowed on one kind of path may not be on another
+			p.work.run(func() { p.srv.judgePeer(p.srv.ctx, p) })
+		}
+		p.judged = kind
+	}
 }
 
 // ending says why a session ended: a reason for what happens every day, an err
@@ -146,16 +160,17 @@ func ending(err error) (key string, why any) {
 	return "err", err
 }
 
-// path says how the peer's datagrams travel now.
+// path says how the peer's datagrams travel now; in doubt, the least trusted way
+// that they may.
 func (p *peer) path() acl.PathKind {
-	kind, _, _ := p.carrier.Current()
+	kind, _, _ := p.carrier.Origin()
 	return acl.PathKind(kind)
 }
 
 // source is the address that the peer's datagrams come from now; zero by way of
 // a relay, whose addresses say nothing about the peer.
 func (p *peer) source() netip.AddrPort {
-	kind, remote, _ := p.carrier.Current()
+	kind, remote, _ := p.carrier.Origin()
 	if kind == route.Relay {
 		return netip.AddrPort{}
 	}
@@ -182,6 +197,10 @@ func (p *peer) adopt(i *introduction) {
 		i.close()
 		return
 	}
+	p.mu.Lock()
+	p.introduced++
+	i.number = p.introduced
+	p.mu.Unlock()
 	go func() { // ends with the session, with i, or when another is adopted
 		defer p.work.end()
 		defer i.close()
@@ -194,6 +213,10 @@ func (p *peer) adopt(i *introduction) {
 		}
 		p.mu.Lock()
 		before := p.adopted
+		if before != nil && before.number > i.number { // the client has moved on
+			p.mu.Unlock()
+			return
+		}
 		p.adopted = i
 		p.mu.Unlock()
 		if before != nil {
@@ -234,6 +257,8 @@ func (s *server) enter(p *peer) error {
 		}
 	}
 	switch {
+	case s.stopping:
+		return latchkey.ErrShutdown
 	case len(s.peers) >= s.limits().Sessions:
 		return fmt.Errorf("%w: %d sessions", latchkey.ErrTooMany, len(s.peers))
 	case unpaired && s.access != nil && strangers >= s.limits().Unpaired:
@@ -263,6 +288,9 @@ func (s *server) all() []*peer {
 // endSessions says goodbye to everybody at once: a peer that does not answer
 // must not make the others wait.
 func (s *server) endSessions(cause error) {
+	s.mu.Lock()
+	s.stopping = true
+	s.mu.Unlock()
 	var work sync.WaitGroup
 	for _, p := range s.all() {
 		work.Go(func() { p.sess.Close(cause) })

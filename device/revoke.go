@@ -51,6 +51,16 @@ func (s *server) judgeAgain(ctx context.Context) {
 	work.Wait()
 }
 
+// judgePeer judges again what one peer has open.
+func (s *server) judgePeer(ctx context.Context, p *peer) {
+	p.judgeAgain(ctx)
+	for _, o := range s.watchers.of("") {
+		if o.peer == p {
+			s.watchers.judge(ctx, o)
+		}
+	}
+}
+
 func (p *peer) judgeAgain(ctx context.Context) {
 	if p.srv.access != nil && p.srv.dev.Authorize == nil && p.paired.Load() && p.subject().User == "" {
 		p.sess.Close(fmt.Errorf("device: key %s: %w", p.key.Short(), latchkey.ErrRevoked))

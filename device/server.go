@@ -54,8 +54,9 @@ type server struct {
 	ctx  context.Context // ends when the device stops
 	work work            // introductions under way
 
-	mu    sync.Mutex // guards peers
-	peers map[*peer]struct{}
+	mu       sync.Mutex // guards what follows
+	peers    map[*peer]struct{}
+	stopping bool // no session is let in any more
 }
 
 // newServer opens what d names and checks what can be checked before a socket

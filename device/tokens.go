@@ -17,7 +17,6 @@ import (
 	"github.com/latchkey-dev/latchkey/internal/coap"
 	"github.com/latchkey-dev/latchkey/internal/signal"
 	"github.com/latchkey-dev/latchkey/internal/uplink"
-	"github.com/latchkey-dev/latchkey/pairing"
 )
 
 // Connect tokens open the basestation's gate to this device and nothing else.
@@ -36,7 +35,7 @@ const (
 	bootstrapUses  = 10
 	bootstrapLife  = 24 * time.Hour
 	bootstrapCount = 16 // at once; the oldest goes first
-	uploadAgain    = time.Minute
+	uploadAgain    = 5 * time.Second
 )
 
 // A bootstrap is a token of a pairing URL, as its hash.
@@ -141,11 +140,14 @@ func (s *server) connectTokens(now time.Time) ([]signal.Token, error) {
 	if err != nil {
 		return nil, err
 	}
+	if err := s.voidBootstraps(); err != nil {
+		return nil, err
+	}
 	var list []signal.Token
 	err = s.access.View(func(tx *acl.Tx) error {
 		for _, b := range bootstraps(tx) {
 			sum, err := base64.RawURLEncoding.DecodeString(b.Hash)
-			if err == nil && len(sum) == sha256.Size && now.Before(b.Expires) && !pairedSince(tx, b.Expires.Add(-bootstrapLife)) {
+			if err == nil && len(sum) == sha256.Size && now.Before(b.Expires) {
 				list = append(list, signal.Token{Hash: signal.Sum(sum), Expires: b.Expires, Uses: bootstrapUses})
 			}
 		}
@@ -160,14 +162,49 @@ func (s *server) connectTokens(now time.Time) ([]signal.Token, error) {
 		}
 		return nil
 	})
-	return list[:min(len(list), signal.MaxTokens)], err
+	if len(list) > signal.MaxTokens {
+		s.log.Error("more connect tokens than a basestation takes: some users are not reached from other networks",
+			"op", "tokens", "count", len(list), "limit", signal.MaxTokens)
+		list = list[:signal.MaxTokens]
+	}
+	return list, err
 }
 
-// pairedSince reports whether somebody has become the owner since t.
+// voidBootstraps removes the bootstrap tokens from before somebody paired, for
+// good: they have done their work.
+func (s *server) voidBootstraps() error {
+	var kept []bootstrap
+	void := false
+	look := func(tx *acl.Tx) error {
+		kept, void = nil, false
+		for _, b := range bootstraps(tx) {
+			if pairedSince(tx, b.Expires.Add(-bootstrapLife)) {
+				void = true
+			} else {
+				kept = append(kept, b)
+			}
+		}
+		return nil
+	}
+	if err := s.access.View(look); err != nil || !void {
+		return err
+	}
+	return s.access.Update(func(tx *acl.Tx) error {
+		if err := look(tx); err != nil || !void {
+			return err
+		}
+		return putBootstraps(tx, kept)
+	})
+}
+
+// manual is the origin of keys that were added by hand, not by pairing.
+const manual = "manual"
+
+// pairedSince reports whether somebody has paired since t.
 func pairedSince(tx *acl.Tx, t time.Time) bool {
 	for _, u := range tx.Users() {
 		for _, k := range tx.Keys(u.Name) {
-			if k.Origin == pairing.LocalInitial.String() && k.Added.After(t) {
+			if k.Origin != manual && k.Added.After(t) {
 				return true
 			}
 		}

@@ -99,6 +99,19 @@ func (c *Carrier) Current() (kind Kind, remote netip.AddrPort, ok bool) {
 	return m.path.Kind(), m.path.Remote(), true
 }
 
+// Origin returns the least trusted way by which the peer may be speaking: of the
+// path that is used now and those by which it was heard in the last two
+// seconds, the one of the lowest kind; false if there is none.
+func (c *Carrier) Origin() (kind Kind, remote netip.AddrPort, ok bool) {
+	c.mu.Lock()
+	m := c.choice.origin(time.Now())
+	c.mu.Unlock()
+	if m == nil {
+		return "", netip.AddrPort{}, false
+	}
+	return m.path.Kind(), m.path.Remote(), true
+}
+
 // Suspect reports whether the path that is used now has been silent for a
 // second although datagrams were sent on it.
 func (c *Carrier) Suspect() bool {

@@ -49,6 +49,21 @@ func (m *member) suspect(now time.Time) bool {
 	return !m.asked.IsZero() && now.Sub(m.asked) >= suspectAfter
 }
 
+// lately is how long a path by which something came may still be the one that
+// the peer prefers.
+const lately = 2 * time.Second
+
+// origin returns the lowest of the current path and those heard lately.
+func (c *choice) origin(now time.Time) *member {
+	lowest := c.current
+	for _, m := range c.members {
+		if !m.heard.IsZero() && now.Sub(m.heard) < lately && (lowest == nil || m.rank < lowest.rank) {
+			lowest = m
+		}
+	}
+	return lowest
+}
+
 func (c *choice) find(p *Path) *member {
 	for _, m := range c.members {
 		if m.path == p {

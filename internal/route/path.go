@@ -46,7 +46,12 @@ type link struct {
 // LocalPath returns a path that was found without a basestation. It is up for
 // ever.
 func LocalPath(send func([]byte) error, remote netip.AddrPort) *Path {
-	p := &Path{kind: Local}
+	return NewPath(Local, send, remote)
+}
+
+// NewPath is LocalPath for a path of a kind that the caller knows.
+func NewPath(kind Kind, send func([]byte) error, remote netip.AddrPort) *Path {
+	p := &Path{kind: kind}
 	p.link.Store(&link{send: send, remote: remote})
 	return p
 }

@@ -10,6 +10,7 @@ import (
 	"net/netip"
 	"net/url"
 	"sync"
+	"sync/atomic"
 
 	"github.com/latchkey-dev/latchkey"
 	"github.com/latchkey-dev/latchkey/internal/coap"
@@ -101,6 +102,8 @@ type Uplink struct {
 	coap      *coap.Endpoint
 	stop      func()
 	relay     func(ctx context.Context) (net.PacketConn, net.Addr, error)
+
+	roundTrip atomic.Int64 // nanoseconds; see Took
 
 	ctx   context.Context
 	end   context.CancelCauseFunc
