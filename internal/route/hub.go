@@ -178,6 +178,10 @@ func (h *Hub) trust(a netip.AddrPort, r *Route) {
 	}
 }
 
+// padding makes a request 52 bytes long, as the answer to it is over IPv6: a
+// server may answer strangers with no more than they sent.
+var padding = stun.NewSoftware("Latchkey STUN client")
+
 // Times of Mapped: an answer is waited for this long, then twice as long, until
 // the last time.
 const (
@@ -188,7 +192,7 @@ const (
 // Mapped asks a STUN server which address this socket has for it (RFC 8489). It
 // asks again until ctx ends or some three seconds have passed.
 func (h *Hub) Mapped(ctx context.Context, server netip.AddrPort) (netip.AddrPort, error) {
-	m, err := stun.Build(stun.TransactionID, stun.BindingRequest, stun.Fingerprint)
+	m, err := stun.Build(stun.TransactionID, stun.BindingRequest, padding, stun.Fingerprint)
 	if err != nil {
 		return netip.AddrPort{}, err
 	}

@@ -240,8 +240,8 @@ func (s *Session) Up() bool {
 // tick runs what is due; the Set calls it.
 func (s *Session) tick(now time.Time) {
 	s.coap.Tick(now)
-	if now.Sub(s.conn.LastHeard()) > quietAfter {
-		s.quiet.Store(true)
+	if now.Sub(s.conn.LastHeard()) > quietAfter && !s.quiet.Swap(true) {
+		s.streams.Silent()
 	}
 	if s.beat != nil {
 		s.beat(now)

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"net"
 	"os"
+	"slices"
 	"sync"
 	"time"
 )
@@ -35,15 +36,15 @@ type leg struct {
 	head    int
 	bytes   int
 	closed  bool
-	expired bool      // a read deadline was set
-	wrote   time.Time // when the last packet was
-	first   []byte    // the last packet that followed a pause
+	expired bool // a read deadline was set
+	silent  bool
+	kept    [][]byte // the last packets that were sent into the silence
 }
 
-// pause ends what is written in one go. After it, what is written first is the
-// oldest that the peer has not acknowledged, if it has not acknowledged
-// anything: the association sends that when its timer expires.
-const pause = 300 * time.Millisecond
+// maxKept packets are sent once more after a silence: what the association
+// sends at once when its timer expires, which is the oldest that the peer has
+// not acknowledged, and some.
+const maxKept = 32
 
 func newLeg(send func([]byte) error) *leg {
 	l := &leg{send: send}
@@ -97,13 +98,14 @@ func (l *leg) Read(b []byte) (int, error) {
 
 // Write sends one packet.
 func (l *leg) Write(b []byte) (int, error) {
-	now := time.Now()
 	l.mu.Lock()
 	closed := l.closed
-	if now.Sub(l.wrote) >= pause {
-		l.first = append(l.first[:0], b...)
+	if l.silent {
+		if len(l.kept) == maxKept {
+			l.kept = slices.Delete(l.kept, 0, 1)
+		}
+		l.kept = append(l.kept, bytes.Clone(b))
 	}
-	l.wrote = now
 	l.mu.Unlock()
 	if closed {
 		return 0, net.ErrClosed
@@ -114,12 +116,20 @@ func (l *leg) Write(b []byte) (int, error) {
 	return len(b), nil // any other error is loss; SCTP sends again
 }
 
-// again sends the first packet of the last burst once more.
+// hush says that the peer is silent.
+func (l *leg) hush() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.silent = true
+}
+
+// again says that it is heard again, and sends what it has missed.
 func (l *leg) again() {
 	l.mu.Lock()
-	b := bytes.Clone(l.first)
+	kept := l.kept
+	l.silent, l.kept = false, nil
 	l.mu.Unlock()
-	if len(b) > 0 {
+	for _, b := range kept {
 		_ = l.send(b) // an error is loss
 	}
 }

@@ -58,6 +58,7 @@ type Mux struct {
 	channels   int                   // SCTP streams that the peer has not reset
 	unanswered int                   // opens of the peer that wait for an answer
 	handlers   int                   // calls of Accept that have not answered
+	urging     bool
 }
 
 // New returns a Mux. It has no goroutine and no association before the first
@@ -90,12 +91,55 @@ func (m *Mux) Deliver(packet []byte) {
 	}
 }
 
-// Again sends something that has not been acknowledged once more, because the
-// peer is heard again after a silence: SCTP would wait until its timer expires,
-// which has doubled meanwhile. The acknowledgement gets the rest going.
+// Silent says that nothing has been heard from the peer for a while.
+func (m *Mux) Silent() {
+	if l := m.leg.Load(); l != nil {
+		l.hush()
+	}
+}
+
+// Again says that the peer is heard again. What it has missed is sent at once:
+// SCTP would wait until its timer expires, which has doubled meanwhile.
 func (m *Mux) Again() {
-	if a, l := m.assoc.Load(), m.leg.Load(); a != nil && l != nil && a.BufferedAmount() > 0 {
-		l.again()
+	l, a := m.leg.Load(), m.assoc.Load()
+	if l == nil {
+		return
+	}
+	l.again()
+	if a == nil || a.BufferedAmount() == 0 {
+		return
+	}
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.cause == nil && !m.urging {
+		m.urging = true
+		m.wg.Go(func() { m.urge(a) }) // ends after urgeFor, or with the Mux
+	}
+}
+
+const (
+	urgeEvery = 2 * time.Millisecond
+	urgeFor   = 3 * time.Second
+)
+
+// urge helps the association over the loss of a whole window: its recovery
+// sends one packet or two each time that it is woken, and the peer's delayed
+// acknowledgements wake it less and less.
+func (m *Mux) urge(a *sctp.Association) {
+	defer func() {
+		m.mu.Lock()
+		defer m.mu.Unlock()
+		m.urging = false
+	}()
+	ticker := time.NewTicker(urgeEvery)
+	defer ticker.Stop()
+	for end := time.Now().Add(urgeFor); a.BufferedAmount() > 0 && time.Now().Before(end); {
+		select {
+		case <-m.ctx.Done():
+			return
+		case <-ticker.C:
+			a.ActiveHeartbeat()
+		}
 	}
 }
 
