@@ -51,8 +51,9 @@ func TestGrid(t *testing.T) {
 	run := func(c world.Cell) (class world.Class, times world.Times, err error) {
 		err = errors.New("the lab failed")
 		t.Run(c.String(), func(t *testing.T) {
-			if class, times, err = cross(t, c); err != nil {
-				t.Error(err)
+			class, times, err = cross(t, c)
+			if want := world.Want(c.Client, c.Device); err != nil || class != want {
+				t.Errorf("%s instead of %s, %v", class, want, err)
 			}
 		})
 		return class, times, err

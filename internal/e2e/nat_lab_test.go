@@ -13,6 +13,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strings"
 	"testing"
 	"time"
 
@@ -77,6 +78,7 @@ type rig struct {
 	dir                  string
 	base, device, client *process
 	cfg                  roleConfig
+	nearby               bool                 // the client began on the network of the device
 	key                  latchkey.Fingerprint // the device's
 }
 
@@ -185,7 +187,18 @@ func (r *rig) start(role string, h *world.Host) *process {
 		})
 		_ = p.cmd.Wait()
 		over.Stop()
-		if r.t.Failed() {
+		switch logs := os.Getenv("LATCHKEY_LAB_LOGS"); {
+		case logs != "":
+			name := strings.Map(func(c rune) rune {
+				if c == '/' || c == ' ' {
+					return '_'
+				}
+				return c
+			}, r.t.Name()+"_"+role+".log")
+			if err := os.WriteFile(filepath.Join(logs, name), []byte(p.said.String()), 0o600); err != nil {
+				r.t.Error(err)
+			}
+		case r.t.Failed():
 			r.t.Logf("%s said:\n%s", role, p.said.String())
 		}
 	})
