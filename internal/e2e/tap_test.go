@@ -182,6 +182,9 @@ func tryCall(t *testing.T, key *latchkey.Identity, source string, to netip.AddrP
 				default:
 				}
 			}
+			if len(r.Path) == 1 && r.Path[0] == signal.PathIntroduce {
+				return c.introduced(r.Body)
+			}
 			return coap.NewResponse(coap.Changed)
 		},
 	})
@@ -197,6 +200,17 @@ func tryCall(t *testing.T, key *latchkey.Identity, source string, to netip.AddrP
 	})
 	t.Cleanup(c.ends)
 	return c, nil
+}
+
+// introduced answers as a device does.
+func (c *caller) introduced(body []byte) *coap.Response {
+	var in signal.Introduce
+	if err := signal.Unmarshal(body, &in); err != nil {
+		c.t.Error(err)
+	}
+	return message(c.t, coap.Created, &signal.Introduced{
+		Offer: offerOf(c.t, c.key, signal.RoleDevice, in.Session, in.Offer.Device, nil),
+	})
 }
 
 // ask sends a message and returns the answer.
