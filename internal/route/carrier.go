@@ -80,8 +80,8 @@ func sendAll(paths []*Path, b []byte) (first error) {
 	return first
 }
 
-// Heard notes that a datagram that came by p was authentic. A path that it does
-// not have is ignored.
+// Heard notes that a datagram that came by p was authentic, or a copy of one
+// that another path was faster with. A path that it does not have is ignored.
 func (c *Carrier) Heard(p *Path) {
 	c.mu.Lock()
 	defer c.mu.Unlock()

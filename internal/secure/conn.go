@@ -6,6 +6,7 @@ import (
 	"io"
 	"log/slog"
 	"net"
+	"net/netip"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -39,6 +40,7 @@ type Conn struct {
 
 	receiving sync.Mutex     // held while a datagram is opened and handled; guards what follows
 	window    window         // of the records that came
+	copies    copies         // of these
 	handler   func(b []byte) // of Serve, while it runs
 	confirmed bool           // settled is closed
 
@@ -84,7 +86,8 @@ func (c *Conn) Peer() Peer { return c.peer }
 // Deliver takes a datagram that arrived for this association, by any path. The
 // handler of Serve runs before it returns; before Serve has begun, up to 1 MiB
 // is queued and the rest is lost. It reports whether the peer's keys vouch for
-// something in the datagram that had not come before.
+// something in the datagram that had not come before, or had come from another
+// source just now: the path is alive then, though it brought no news.
 func (c *Conn) Deliver(b []byte, m packet.Meta) (authentic bool) { return c.link.deliver(b, m) }
 
 // Watch makes a Server call f after each authentic datagram from the address by
@@ -158,22 +161,22 @@ func (c *Conn) begin(h func(b []byte)) {
 	x := scratches.Get().(*scratch)
 	defer scratches.Put(x)
 	for early := c.link.serve(c); early != nil; early = c.link.serve(c) {
-		c.openAll(x, early.data[:early.size])
+		c.openAll(x, early.data[:early.size], netip.AddrPort{})
 		chunks.Put(early)
 	}
 }
 
-// receive opens a datagram and passes on what it carries.
-func (c *Conn) receive(b []byte) (authentic bool) {
+// receive opens a datagram that came from src and passes on what it carries.
+func (c *Conn) receive(b []byte, src netip.AddrPort) (authentic bool) {
 	x := scratches.Get().(*scratch)
 	defer scratches.Put(x)
 	c.receiving.Lock()
 	defer c.receiving.Unlock()
-	return c.openAll(x, b)
+	return c.openAll(x, b, src)
 }
 
 // openAll opens the records of a datagram. The caller holds receiving.
-func (c *Conn) openAll(x *scratch, b []byte) (authentic bool) {
+func (c *Conn) openAll(x *scratch, b []byte, src netip.AddrPort) (authentic bool) {
 	for len(b) > 0 && c.handler != nil && !c.over.Load() {
 		r, rest, ok := nextRecord(b)
 		if !ok {
@@ -185,24 +188,35 @@ func (c *Conn) openAll(x *scratch, b []byte) (authentic bool) {
 		case r.kind == typeHandshake:
 			c.link.repeat(r)
 		default:
-			authentic = c.open(x, r) || authentic
+			authentic = c.open(x, r, src) || authentic
 		}
 	}
 	return authentic
 }
 
-// open handles one record, if it is genuine and new.
-func (c *Conn) open(x *scratch, r record) bool {
+// open handles one record, if it is genuine and new. It reports true for a copy
+// that counts too.
+func (c *Conn) open(x *scratch, r record, src netip.AddrPort) bool {
 	number := r.sequence()
 	if !c.window.fresh(number) {
-		return false
+		o := c.copies.of(number, src)
+		if o == nil {
+			return false
+		}
+		_, genuine := c.in.open(x, r)
+		if genuine {
+			*o = original{at: o.at} // counts once
+		}
+		return genuine
 	}
 	payload, ok := c.in.open(x, r)
 	if !ok {
 		return false
 	}
 	c.window.mark(number)
-	c.heard.Store(time.Now().UnixNano())
+	now := time.Now()
+	c.heard.Store(now.UnixNano())
+	c.copies.came(number, src, now)
 	c.confirmLocked() // a client sends nothing before it has our Finished
 	switch {
 	case r.kind == typeApplicationData:

@@ -68,7 +68,7 @@ func (l *link) deliver(b []byte, m packet.Meta) bool {
 	if c == nil {
 		c = l.await(b, m)
 	}
-	return c != nil && c.receive(b)
+	return c != nil && c.receive(b, m.Src)
 }
 
 // await queues the records of a datagram that belong to the present phase,
