@@ -34,6 +34,9 @@ func (s *station) attach(_ context.Context, l *leg, r *coap.Request) (*coap.Resp
 		return nil, err
 	}
 	now := time.Now()
+	if !s.legs.attached(l) {
+		return nil, latchkey.ErrTooMany
+	}
 	s.settle(l, m.ID)
 	s.registry.Saw(m.ID, now)
 	if skew := m.Time.Sub(now); !m.Time.IsZero() && skew.Abs() > clockSkew {
@@ -70,7 +73,6 @@ func (s *station) settle(l *leg, id latchkey.DeviceID) {
 	l.mu.Lock()
 	l.id = id
 	l.mu.Unlock()
-	s.legs.trust(l)
 	old := s.presence.Put(id, l)
 	if l.ctx.Err() != nil { // it ended meanwhile, and may not have seen its id
 		s.presence.Remove(id, l)

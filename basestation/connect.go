@@ -36,7 +36,6 @@ func (s *station) connect(ctx context.Context, l *leg, r *coap.Request) (*coap.R
 	if err := s.admit(ctx, &m, l, !present, started); err != nil {
 		return s.turnAway(ctx, l, &m, started, err)
 	}
-	s.legs.trust(l)
 	switch {
 	case !present && !m.Wait:
 		return nil, latchkey.ErrOffline
@@ -59,9 +58,11 @@ func (s *station) begin(l *leg, m *signal.Connect, device Attachment) (*coap.Res
 			s.introductions.end(in)
 			return nil, latchkey.ErrTooMany
 		}
+		s.legs.introduced(l)
 		s.start(func() { s.wait(l, in, m.Offer) }) // ends with the leg, or after Limits.WaitMax
 		return reply(coap.Created, connected)
 	}
+	s.legs.introduced(l)
 	var grant *signal.Grant
 	connected.Relay, grant = s.grant(l, in, device)
 	s.start(func() { s.introduce(l, in, device, m.Offer, nil, grant) }) // ends with the leg, or after two calls

@@ -1,6 +1,7 @@
 package basestation
 
 import (
+	"container/list"
 	"context"
 	"crypto/sha256"
 	"net/netip"
@@ -43,12 +44,17 @@ type leg struct {
 	shut        func()                   // ends the connection
 	serve       func() error             // carries messages until the connection ends
 
-	slot   int             // of legs.slots
+	// Of legs, which guards them.
+	slot     int           // of legs.slots
+	guest    bool          // its key is no device's
+	stranger *list.Element // of legs.strangers; nil: it is none
+	device   bool          // it attached
+
 	ending atomic.Bool     // End was called
 	ctx    context.Context // ends with the leg
 	end    context.CancelFunc
 
-	trusted  atomic.Bool // it attached, or the gate let it through
+	trusted  atomic.Bool // it attached, or was introduced
 	refusals atomic.Int32
 
 	mu      sync.Mutex
@@ -106,9 +112,13 @@ func (s *station) coapConfig(l *leg) coap.Config {
 // carry serves the leg until it ends. It is the leg's own goroutine.
 func (s *station) carry(l *leg) {
 	_, registered := s.registry.ByKey(l.key)
-	l.trusted.Store(registered)
-	if !s.legs.add(l) {
-		s.events.refuse(Event{Kind: EventPeerRefused, Key: l.key, Source: l.source, Reason: "too many peers from this source"})
+	l.guest = !registered
+	gone, ok := s.legs.add(l)
+	for _, other := range gone {
+		other.End(latchkey.CodeTooMany)
+	}
+	if !ok {
+		s.events.refuse(Event{Kind: EventPeerRefused, Key: l.key, Source: l.source, Reason: "too many peers"})
 		l.farewell(latchkey.CodeTooMany)
 		select { // the peer may have to finish its handshake first
 		case <-time.After(byeTime):
@@ -123,6 +133,9 @@ func (s *station) carry(l *leg) {
 		l.End(latchkey.CodeShutdown)
 	}
 	err := l.serve()
+	if id := l.attachedAs(); id != (latchkey.DeviceID{}) {
+		s.presence.Remove(id, l) // before calls to it fail, and somebody asks again
+	}
 	l.end()
 	s.legs.remove(l)
 	if id := l.attachedAs(); id != (latchkey.DeviceID{}) {

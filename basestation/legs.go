@@ -1,6 +1,7 @@
 package basestation
 
 import (
+	"container/list"
 	"context"
 	"net/netip"
 	"slices"
@@ -13,15 +14,26 @@ import (
 const (
 	tickEvery = 100 * time.Millisecond
 	slots     = 10 // a leg is looked after every slots ticks, a busy one at every tick
-	// strangerLife is how long a peer may stay that neither attached nor was let
-	// through the gate.
+	// strangerLife is how long a peer may stay that neither attached nor was
+	// introduced.
 	strangerLife = time.Minute
+	// legsPerKey is how many connections one key may have: processes of one user,
+	// and those of a moving peer that are not yet known to have ended.
+	legsPerKey = 16
+	// guestShare is the part of Limits.Sessions that is for peers without a
+	// registered key: one in so many.
+	guestShare = 4
 	// silences is how many keep-alive periods a peer may be silent.
 	silences = 3
 )
 
 // legs is the connected peers. One goroutine, the one in run, looks after the
 // timers of all of them.
+//
+// A guest is a peer whose key is no device's. A stranger is a guest that was not
+// introduced to a device yet: few of them per source may be there, and the oldest
+// makes room when there are too many guests, so that a crowd of them keeps
+// nobody out who does what he came for at once.
 type legs struct {
 	limits func() Limits
 
@@ -31,7 +43,9 @@ type legs struct {
 	working   map[*leg]int                    // requests of ours under way
 	byKey     map[latchkey.Fingerprint][]*leg // oldest first
 	bySource  map[netip.AddrPort]*leg         // those by UDP
-	strangers map[netip.Prefix]int            // not trusted
+	guests    int
+	strangers list.List            // of *leg, oldest first
+	perPrefix map[netip.Prefix]int // of strangers
 }
 
 func newLegs(limits func() Limits) *legs {
@@ -40,7 +54,7 @@ func newLegs(limits func() Limits) *legs {
 		working:   make(map[*leg]int),
 		byKey:     make(map[latchkey.Fingerprint][]*leg),
 		bySource:  make(map[netip.AddrPort]*leg),
-		strangers: make(map[netip.Prefix]int),
+		perPrefix: make(map[netip.Prefix]int),
 	}
 	for i := range t.slots {
 		t.slots[i] = make(map[*leg]struct{})
@@ -48,17 +62,36 @@ func newLegs(limits func() Limits) *legs {
 	return t
 }
 
-// add takes a leg in, unless there are too many strangers where it comes from.
-func (t *legs) add(l *leg) bool {
+// add takes a leg in, unless there is no room. Those in gone were taken out to
+// make room, and are the caller's to end.
+func (t *legs) add(l *leg) (gone []*leg, ok bool) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	if !l.trusted.Load() {
-		prefix := prefixOf(l.source.Addr())
-		if t.strangers[prefix] >= t.limits().PerSource {
-			return false
-		}
-		t.strangers[prefix]++
+	limits := t.limits()
+	if l.guest && t.perPrefix[prefixOf(l.source.Addr())] >= limits.PerSource {
+		return nil, false
 	}
+	if len(t.byKey[l.key]) >= legsPerKey {
+		i := slices.IndexFunc(t.byKey[l.key], func(o *leg) bool { return !o.device })
+		if i < 0 {
+			return nil, false
+		}
+		gone = append(gone, t.byKey[l.key][i])
+		t.drop(gone[0])
+	}
+	if l.guest && t.guests >= max(limits.Sessions/guestShare, 1) {
+		oldest := t.strangers.Front()
+		if oldest == nil {
+			return gone, false
+		}
+		gone = append(gone, oldest.Value.(*leg))
+		t.drop(gone[len(gone)-1])
+	}
+	t.put(l)
+	return gone, true
+}
+
+func (t *legs) put(l *leg) {
 	for i := range t.slots {
 		if len(t.slots[i]) < len(t.slots[l.slot]) {
 			l.slot = i
@@ -70,33 +103,74 @@ func (t *legs) add(l *leg) bool {
 	if l.transport == "udp" {
 		t.bySource[l.source] = l
 	}
+	if l.guest {
+		t.guests++
+		l.stranger = t.strangers.PushBack(l)
+		t.perPrefix[prefixOf(l.source.Addr())]++
+	}
+}
+
+// introduced notes that an introduction of l has begun: it is no stranger.
+func (t *legs) introduced(l *leg) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.here(l) {
+		t.trust(l)
+	}
+}
+
+// attached notes that l is a device. It reports false if l had to make room.
+func (t *legs) attached(l *leg) bool {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if !t.here(l) {
+		return false
+	}
+	t.trust(l)
+	l.device = true
+	if l.guest { // its key was registered after it came
+		l.guest = false
+		t.guests--
+	}
 	return true
 }
 
-// trust notes that l is not a stranger.
+func (t *legs) here(l *leg) bool {
+	_, ok := t.slots[l.slot][l]
+	return ok
+}
+
+// trust makes l a stranger no more.
 func (t *legs) trust(l *leg) {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	if _, here := t.slots[l.slot][l]; here && !l.trusted.Swap(true) {
-		t.forgetStranger(l)
-	}
+	l.trusted.Store(true)
+	t.forgetStranger(l)
 }
 
 func (t *legs) forgetStranger(l *leg) {
-	prefix := prefixOf(l.source.Addr())
-	if t.strangers[prefix]--; t.strangers[prefix] <= 0 {
-		delete(t.strangers, prefix)
+	if l.stranger == nil {
+		return
 	}
+	t.strangers.Remove(l.stranger)
+	l.stranger = nil
+	decrease(t.perPrefix, prefixOf(l.source.Addr()))
 }
 
 func (t *legs) remove(l *leg) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
+	t.drop(l)
+}
+
+func (t *legs) drop(l *leg) {
+	if !t.here(l) {
+		return
+	}
 	delete(t.slots[l.slot], l)
 	t.count--
 	delete(t.working, l)
-	if !l.trusted.Load() {
-		t.forgetStranger(l)
+	t.forgetStranger(l)
+	if l.guest {
+		t.guests--
 	}
 	t.byKey[l.key] = slices.DeleteFunc(t.byKey[l.key], func(o *leg) bool { return o == l })
 	if len(t.byKey[l.key]) == 0 {
@@ -111,7 +185,7 @@ func (t *legs) remove(l *leg) {
 func (t *legs) busy(l *leg, by int) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	if t.working[l] += by; t.working[l] <= 0 {
+	if t.working[l] += by; t.working[l] <= 0 || !t.here(l) {
 		delete(t.working, l)
 	}
 }

@@ -9,9 +9,9 @@ import (
 // Limits bounds what peers can make a basestation hold. A zero field is its
 // default.
 type Limits struct {
-	Sessions  int // peers connected at once, by UDP; default 20,000, at most 100,000
+	Sessions  int // peers connected at once, by UDP; default 20,000, at most 100,000. A quarter as many may be there, by UDP or TCP, whose keys are no device's
 	Streams   int // TCP connections at once; default 10,000
-	PerSource int // peers that are neither device nor let through the gate, from one IPv4 address or IPv6 /56; default 64
+	PerSource int // peers that are neither device nor introduced to one, from one IPv4 address or IPv6 /56; default 64
 
 	StreamsPerSource int // TCP connections from one IPv4 address or IPv6 /56; default 256
 	Handshakes       int // DTLS handshakes in progress; default 256

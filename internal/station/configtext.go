@@ -59,9 +59,9 @@ issuers: []
 `
 
 const configLimits = `# Absent limits have these values. Those marked * take effect at the next start.
-# * sessions: 20000                 # peers connected at once by UDP, at most 100000
+# * sessions: 20000                 # peers connected at once by UDP, at most 100000; a quarter as many may be clients
 #   streams: 10000                  # TCP connections at once
-#   per_source: 64                  # peers that are neither device nor let through the gate, from one IPv4 address or IPv6 /56
+#   per_source: 64                  # peers that are neither device nor introduced to one, from one IPv4 address or IPv6 /56
 #   streams_per_source: 256         # TCP connections from there
 # * handshakes: 256                 # in progress at once
 # * handshakes_per_source: 32
