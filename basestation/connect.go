@@ -29,8 +29,8 @@ func (s *station) connect(ctx context.Context, l *leg, r *coap.Request) (*coap.R
 		return nil, fmt.Errorf("offer of another key: %w", latchkey.ErrProtocol)
 	case s.draining.Load():
 		return nil, latchkey.ErrShutdown
-	case s.failures.spent(prefixOf(l.source.Addr()), started):
-		return nil, latchkey.ErrTooMany
+	case m.JWT != "" && s.failures.spent(prefixOf(l.source.Addr()), started):
+		return nil, latchkey.ErrTooMany // a JWT costs work before it is refused
 	}
 	device, present := s.presence.Get(m.ID)
 	if err := s.admit(ctx, &m, l, !present, started); err != nil {

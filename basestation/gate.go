@@ -27,7 +27,9 @@ const (
 	refusalTime = 25 * time.Millisecond
 	// A peer with this many refusals is disconnected.
 	maxRefusals = 20
-	// Refusals that one prefix of sources may cause.
+	// Refusals that one prefix of sources may cause. Beyond that, who is refused is
+	// disconnected at once, and JWTs are not looked at. Connect tokens are: a valid
+	// one costs a look-up, and is no worse for its neighbours.
 	failureEvery = 100 * time.Millisecond
 	failureBurst = 200
 )
@@ -71,7 +73,7 @@ func (s *station) admit(ctx context.Context, m *signal.Connect, l *leg, away boo
 func (s *station) turnAway(ctx context.Context, l *leg, m *signal.Connect, started time.Time, cause error) (*coap.Response, error) {
 	s.count.refused.Add(1)
 	s.events.refuse(Event{Kind: EventGateRefused, Device: m.ID, Key: l.key, Source: l.source, Reason: reasonOf(cause)})
-	s.failures.allow(prefixOf(l.source.Addr()), time.Now())
+	tolerable := s.failures.allow(prefixOf(l.source.Addr()), time.Now())
 	spent := time.Since(started)
 	timer := time.NewTimer(spent.Truncate(refusalTime) + refusalTime - spent)
 	defer timer.Stop()
@@ -79,7 +81,7 @@ func (s *station) turnAway(ctx context.Context, l *leg, m *signal.Connect, start
 	case <-timer.C:
 	case <-ctx.Done():
 	}
-	if l.refusals.Add(1) >= maxRefusals {
+	if l.refusals.Add(1) >= maxRefusals || !tolerable {
 		l.End(latchkey.CodeTooMany)
 	}
 	return nil, errGate

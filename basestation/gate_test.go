@@ -297,17 +297,38 @@ func TestGuessing(t *testing.T) {
 	receive(t, p.ended)
 }
 
-// TestGuessingFromOnePrefix refuses everybody from there for a while, tokens or not.
+// TestGuessingFromOnePrefix slows down who guesses, and not the neighbours who
+// hold connect tokens.
 func TestGuessingFromOnePrefix(t *testing.T) {
-	b := newBase(t, nil)
-	_, client, token := ready(t, b)
+	signer := newSigner(t)
+	b := newBase(t, func(b *Server) { b.Issuers, b.bearer.Loopback = []Issuer{signer.issuer()}, true })
+	device, client, token := ready(t, b)
 	s, err := b.serving()
 	if err != nil {
 		t.Fatal(err)
 	}
-	for s.failures.allow(prefixOf(b.addr.Addr()), time.Now()) { // all are on loopback
+	spend := func() { // all are on loopback
+		for s.failures.allow(prefixOf(b.addr.Addr()), time.Now()) {
+		}
 	}
-	wants(t, client.do(coap.POST, signal.PathConnect, client.request(gateway, token)), coap.TooManyRequests, latchkey.CodeTooMany, nil)
+	spend()
+	wants(t, client.do(coap.POST, signal.PathConnect, client.request(gateway, token)), coap.Created, 0, &signal.Connected{})
+	device.next(signal.PathIntroduce, &signal.Introduce{})
+	request := &signal.Connect{
+		ID: gateway, JWT: signer.token(t, client.key, nil), Offer: client.offer(signal.RoleClient, newSession(), gateway),
+	}
+	spend()
+	wants(t, client.do(coap.POST, signal.PathConnect, request), coap.TooManyRequests, latchkey.CodeTooMany, nil)
+	for _, id := range []latchkey.DeviceID{gateway, unknown} {
+		guesser := b.connectUDP(newIdentity(t))
+		spend()
+		answer := guesser.do(coap.POST, signal.PathConnect, guesser.request(id, latchkey.NewConnectToken()))
+		wants(t, answer, coap.Forbidden, latchkey.CodeForbidden, nil)
+		if code := receive(t, guesser.said); code != latchkey.CodeTooMany {
+			t.Errorf("told %v", code)
+		}
+		receive(t, guesser.ended)
+	}
 }
 
 func TestResources(t *testing.T) {
