@@ -23,7 +23,7 @@ func (s *Server) Deliver(b []byte, src netip.AddrPort) {
 		return
 	}
 	queue := s.udp.strangers
-	if s.exempt(s.udp, src) {
+	if s.exempt(s.udp, src) || s.expected(d.b[:d.n]) {
 		queue = s.udp.known
 	}
 	select {
@@ -47,8 +47,8 @@ func (k *socket) channelData(b []byte, src netip.AddrPort) {
 	a.forward(frame)
 }
 
-// message answers a binding request, and returns a copy of what the library has
-// to answer.
+// message answers binding requests and requests without credentials, and returns
+// a copy of what the library has to answer.
 func (k *socket) message(b []byte, src netip.AddrPort) *datagram {
 	if !isMessage(b) {
 		return nil
@@ -64,6 +64,9 @@ func (k *socket) message(b []byte, src netip.AddrPort) *datagram {
 			return nil
 		}
 	case typeAllocate, typeRefresh, typePermission, typeChannelBind:
+		if k.challenges(b, src) {
+			return nil
+		}
 	default: // responses, other indications, and the methods of RFC 6062
 		return nil
 	}

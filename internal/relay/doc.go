@@ -27,8 +27,10 @@
 // [Server.Deliver] takes datagrams of the one UDP socket, [Server.ServeConn] an
 // accepted TCP or TLS connection. Channel data is forwarded on the caller's
 // goroutine, from one 5-tuple to the other, without an allocation and without
-// the TURN library. Everything else queues for the library, requests of those
-// who are allocated before requests of strangers.
+// the TURN library. Binding requests are answered at once, and requests without
+// credentials with a challenge of the library that serves all. Everything else
+// queues for the library, requests of those who are allocated or whose user name
+// is good before requests of strangers.
 //
 // Nothing waits: a datagram that finds a queue full, or its session above its
 // rate, is dropped, the newest first.

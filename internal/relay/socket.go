@@ -5,6 +5,7 @@ import (
 	"net"
 	"net/netip"
 	"sync"
+	"sync/atomic"
 	"time"
 )
 
@@ -15,7 +16,7 @@ type socket struct {
 	send      func(b []byte, to netip.AddrPort) error
 	connected bool            // a connection, so its source is proven
 	changed   func(live bool) // a connection's: whether it has an allocation
-	known     chan *datagram  // messages from those who are allocated or proven
+	known     chan *datagram  // messages from those who are allocated, proven or expected
 	strangers chan *datagram  // and from others
 	done      chan struct{}
 	once      sync.Once
@@ -28,6 +29,8 @@ type socket struct {
 		port uint16 // that a ChannelBind asks for; 0 in other requests
 		bind bool
 	}
+
+	challenge atomic.Pointer[challenge] // nil: the library has made none yet
 
 	mu          sync.RWMutex
 	allocations map[netip.AddrPort]*allocation
@@ -167,6 +170,7 @@ func (k *socket) WriteTo(b []byte, to net.Addr) (int, error) {
 	n := len(b)
 	if n >= stunHeader && b[0] <= 3 && binary.BigEndian.Uint16(b)&responseBit != 0 {
 		k.note(b, dst)
+		k.learn(b)
 		b = tidy(b)
 		if !k.s.affords(k, dst, k.current.size, len(b)) {
 			return n, nil

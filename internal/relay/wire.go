@@ -31,9 +31,13 @@ const (
 	responseBit = 0x0100
 	errorBits   = 0x0110
 
+	attributeUsername    = 0x0006
+	attributeIntegrity   = 0x0008
 	attributeError       = 0x0009
 	attributeLifetime    = 0x000d
 	attributePeer        = 0x0012
+	attributeRealm       = 0x0014
+	attributeNonce       = 0x0015
 	attributeMapped      = 0x0020
 	attributeFingerprint = 0x8028
 
