@@ -17,14 +17,13 @@ const (
 	// keepBase is how long the leg to a basestation is kept warm after its last
 	// use, so that the next Dial needs no handshake.
 	keepBase = time.Minute
-	// legPatience is how long a leg may take to answer before it is doubted.
-	legPatience = 500 * time.Millisecond
 )
 
 // A base is what a client has to do with one basestation.
 type base struct {
-	client *Client
-	key    latchkey.Fingerprint
+	client  *Client
+	key     latchkey.Fingerprint
+	network *network // of the client, as long as there are bases
 
 	dialling chan struct{} // holds an element while somebody dials
 
@@ -33,6 +32,7 @@ type base struct {
 	leg     *uplink.Uplink
 	doubted bool // our network has changed since leg was made
 	users   int
+	gone    bool        // the client has dropped it
 	idle    *time.Timer // ends the leg, while there are no users
 	meeting map[signal.SessionID]*introduction
 }
@@ -54,7 +54,7 @@ func (c *Client) base(dev Device) (b *base, release func(), err error) {
 		}
 	}
 	if b = c.bases[dev.BasestationKey]; b == nil {
-		b = &base{client: c, key: dev.BasestationKey, dialling: make(chan struct{}, 1), meeting: make(map[signal.SessionID]*introduction)}
+		b = &base{client: c, key: dev.BasestationKey, network: c.network, dialling: make(chan struct{}, 1), meeting: make(map[signal.SessionID]*introduction)}
 		if c.bases == nil {
 			c.bases = make(map[latchkey.Fingerprint]*base)
 		}
@@ -75,7 +75,7 @@ func (c *Client) base(dev Device) (b *base, release func(), err error) {
 func (b *base) release() {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	if b.users--; b.users == 0 {
+	if b.users--; b.users == 0 && !b.gone {
 		b.idle = time.AfterFunc(keepBase, func() { b.client.drop(b) })
 	}
 }
@@ -84,14 +84,14 @@ func (b *base) release() {
 func (c *Client) drop(b *base) {
 	c.mu.Lock()
 	b.mu.Lock()
-	if b.users > 0 || c.bases[b.key] != b {
+	if b.users > 0 && !c.closed || c.bases[b.key] != b {
 		b.mu.Unlock()
 		c.mu.Unlock()
 		return
 	}
 	delete(c.bases, b.key)
 	leg := b.leg
-	b.leg = nil
+	b.leg, b.gone = nil, true
 	b.mu.Unlock()
 	var network *network
 	if len(c.bases) == 0 {
@@ -122,10 +122,10 @@ func (c *Client) Close() error {
 		if b.idle != nil {
 			b.idle.Stop()
 		}
-		b.users = 0
 		b.mu.Unlock()
 		c.drop(b)
 	}
+	c.background.close()
 	return nil
 }
 
@@ -145,44 +145,47 @@ func (c *Client) moved() {
 	}
 }
 
-// connect returns the leg, dialled if there is none that answers.
-func (b *base) connect(ctx context.Context) (*uplink.Uplink, error) {
+// connect returns the leg, dialled if there is none that answers; then it is
+// fresh.
+func (b *base) connect(ctx context.Context) (leg *uplink.Uplink, fresh bool, err error) {
 	select {
 	case b.dialling <- struct{}{}:
 		defer func() { <-b.dialling }()
 	case <-ctx.Done():
-		return nil, context.Cause(ctx)
+		return nil, false, context.Cause(ctx)
 	}
 	b.mu.Lock()
-	leg, doubted, addrs := b.leg, b.doubted, b.addrs
+	before, doubted, addrs := b.leg, b.doubted, b.addrs
 	b.doubted = false
 	b.mu.Unlock()
-	if leg != nil && leg.Context().Err() == nil && !doubted {
-		return leg, nil
+	if before != nil && before.Context().Err() == nil && !doubted {
+		return before, false, nil
 	}
 	identity, err := b.client.OpenIdentity()
 	if err != nil {
-		return nil, err
+		return nil, false, err
 	}
-	b.client.mu.Lock()
-	network := b.client.network
-	b.client.mu.Unlock()
-	if network == nil {
-		return nil, net.ErrClosed
-	}
-	fresh, err := uplink.Dial(ctx, uplink.Config{
-		Identity: identity, Addrs: addrs, Key: b.key, Socket: network, Handler: b.serve, Log: b.client.logger(),
+	leg, err = uplink.Dial(ctx, uplink.Config{
+		Identity: identity, Addrs: addrs, Key: b.key, Socket: b.network, Handler: b.serve, Log: b.client.logger(),
 	})
-	if err == nil {
-		b.client.logger().Debug("basestation reached", "peer", fresh.Remote(), "op", fresh.Transport())
-	}
-	if leg != nil {
-		go leg.Close() // ends by itself; its goodbye may have nowhere to go
+	if before != nil {
+		go before.Close() // ends by itself; its goodbye may have nowhere to go
 	}
 	b.mu.Lock()
-	defer b.mu.Unlock()
-	b.leg = fresh
-	return fresh, err
+	gone := b.gone
+	if !gone {
+		b.leg = leg
+	}
+	b.mu.Unlock()
+	switch {
+	case err != nil:
+		return nil, false, err
+	case gone:
+		leg.Close()
+		return nil, false, net.ErrClosed
+	}
+	b.client.logger().Debug("basestation reached", "peer", leg.Remote(), "op", leg.Transport())
+	return leg, true, nil
 }
 
 // doubt makes the next connect dial anew unless the leg answers soon.
@@ -193,9 +196,7 @@ func (b *base) doubt(ctx context.Context) {
 	if leg == nil {
 		return
 	}
-	ctx, cancel := context.WithTimeout(ctx, legPatience)
-	defer cancel()
-	if leg.CoAP().Ping(ctx) != nil {
+	if !leg.Answers(ctx) && ctx.Err() == nil {
 		b.distrust(leg)
 	}
 }

@@ -40,6 +40,8 @@ type Client struct {
 	bases    map[latchkey.Fingerprint]*base
 	roaming  []*roamer
 	closed   bool
+
+	background background
 }
 
 var errNoDir = errors.New("client: neither Dir nor the field that replaces it is set")

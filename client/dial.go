@@ -105,10 +105,11 @@ func (c *Client) DialWith(ctx context.Context, alias string, o DialOptions) (*Co
 // returns the addresses that discovery added, beside the link.
 func (c *Client) reach(ctx context.Context, dev Device, o DialOptions) (*link, []string, error) {
 	ctx, cancel := context.WithCancel(ctx)
-	r := &race{client: c, dev: dev, options: o, results: make(chan result)}
+	r := &race{client: c, dev: dev, options: o, results: make(chan result), over: make(chan struct{})}
 	name := dev.label()
 	defer func() {
 		cancel()
+		close(r.over)
 		r.drain()
 	}()
 	found, searching := make(chan string), false
@@ -133,6 +134,7 @@ func (c *Client) reach(ctx context.Context, dev Device, o DialOptions) (*link, [
 			}
 		case res := <-r.results:
 			r.running--
+			r.remote = r.remote && res.addr != byBasestation
 			switch {
 			case res.link != nil:
 				return res.link, added, nil
@@ -165,6 +167,8 @@ type race struct {
 	dev     Device
 	options DialOptions
 	results chan result
+	over    chan struct{} // closed when nobody waits for the remote try any more
+	remote  bool          // counted in running
 	running int
 	next    time.Time // when the next try may begin
 	tried   []string
@@ -192,13 +196,29 @@ func (r *race) start(ctx context.Context, addrs []string) {
 
 // startRemote tries the way by the basestation. It gets no head start and gives
 // none: on the device's own network the handshake there is faster.
+// A Dial that has got another way does not wait for its end, which the
+// basestation may delay; Client.Close does.
 func (r *race) startRemote(ctx context.Context) {
-	r.running++
-	go func() { // ends with the introduction, introduceTime or ctx
+	try := func() { // ends with the introduction, introduceTime or ctx
 		l, err := r.client.attend(ctx, r.dev, r.options)
-		r.results <- result{"by way of its basestation", l, err}
-	}()
+		select {
+		case r.results <- result{byBasestation, l, err}:
+		case <-r.over:
+			if l != nil {
+				l.close()
+			}
+		}
+	}
+	if r.client.background.run(try) {
+		r.running++
+		r.remote = true
+	} else {
+		r.failed = append(r.failed, Try{byBasestation, net.ErrClosed})
+	}
 }
+
+// byBasestation stands for an address in errors.
+const byBasestation = "by way of its basestation"
 
 func (r *race) try(ctx context.Context, addr string, delay time.Duration) (*link, error) {
 	select {
@@ -229,6 +249,9 @@ func (r *race) try(ctx context.Context, addr string, delay time.Duration) (*link
 
 // drain collects the losers, so that nothing of the race is left behind.
 func (r *race) drain() {
+	if r.remote {
+		r.running-- // it cleans up after itself
+	}
 	for ; r.running > 0; r.running-- {
 		if res := <-r.results; res.link != nil {
 			res.link.close()

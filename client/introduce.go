@@ -34,7 +34,8 @@ type introduction struct {
 	carrier *route.Carrier
 	via     Via
 	granted atomic.Bool // a relay
-	again   bool        // a leg was just made for it; of introduce
+	again   bool        // this is the second try; of introduce
+	fresh   bool        // the leg was just made; of introduce
 	deaf    bool        // the basestation is; of introduce
 
 	handshake *secure.Handshake // of a new session
@@ -75,16 +76,14 @@ var errDeaf = errors.New("the basestation does not answer any more")
 // call sends a request to the basestation. One over a leg that does not answer
 // a ping ends with errDeaf, and the leg is not used again.
 func (i *introduction) call(ctx context.Context, leg *uplink.Uplink, path string, ask, got signal.Message) error {
-	if i.again {
+	if i.again || i.fresh {
 		return uplink.Call(ctx, leg.CoAP(), coap.POST, path, ask, got)
 	}
 	ctx, cancel := context.WithCancelCause(ctx)
 	watched := make(chan struct{})
-	go func() { // ends with the answer to the ping, after legPatience or with the call
+	go func() { // ends with the answer to a ping, when they had their time, or with the call
 		defer close(watched)
-		patience, end := context.WithTimeout(ctx, legPatience)
-		defer end()
-		if leg.CoAP().Ping(patience) != nil && ctx.Err() == nil {
+		if !leg.Answers(ctx) && ctx.Err() == nil {
 			i.deaf = true
 			i.base.distrust(leg)
 			cancel(errDeaf)
@@ -102,20 +101,18 @@ func (i *introduction) call(ctx context.Context, leg *uplink.Uplink, path string
 
 func (i *introduction) begin(ctx context.Context, o DialOptions, resume []byte) error {
 	c := i.base.client
-	leg, err := i.base.connect(ctx)
+	leg, fresh, err := i.base.connect(ctx)
 	if err != nil {
 		return atBasestation(err)
 	}
+	i.fresh = fresh
 	identity, err := c.OpenIdentity()
 	if err != nil {
 		return err
 	}
-	c.mu.Lock()
-	network := c.network
-	c.mu.Unlock()
 	i.meeting, err = rendezvous.New(rendezvous.Config{
 		Identity: identity, Device: i.dev.ID, Role: signal.RoleClient, Session: i.id,
-		Hub: network.hub, Uplink: leg, Carrier: i.carrier, Servers: rendezvous.Servers(leg, nil),
+		Hub: i.base.network.hub, Uplink: leg, Carrier: i.carrier, Servers: rendezvous.Servers(leg, nil),
 		Only: i.via.only(), Deliver: i.deliver, Log: c.logger(),
 	})
 	if err != nil {

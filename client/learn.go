@@ -26,6 +26,9 @@ func (c *Client) learn(dev Device, l *link) {
 		if !ok || slices.Equal(fresh.Basestations, dev.Basestations) && fresh.BasestationKey == dev.BasestationKey && fresh.Token == dev.Token {
 			return
 		}
+		l.mu.Lock()
+		l.device.Basestations, l.device.BasestationKey, l.device.Token = fresh.Basestations, fresh.BasestationKey, fresh.Token
+		l.mu.Unlock()
 		known, err := c.OpenKnown()
 		if err == nil {
 			err = known.Update(dev.Alias, func(d *Device) {

@@ -33,8 +33,8 @@ type link struct {
 	done    chan struct{}
 	work    sync.WaitGroup
 
-	mu      sync.Mutex    // guards what follows
-	adopted *introduction // that brought the newest paths; nil: a local session
+	mu      sync.Mutex    // guards what follows, and the basestation and token in device
+	adopted *introduction // that brought the newest paths; nil: none did
 	over    bool          // nothing is started any more
 }
 
@@ -156,6 +156,13 @@ func (l *link) start(f func()) {
 	if !l.over {
 		l.work.Go(f)
 	}
+}
+
+// known returns the device as it is known now.
+func (l *link) known() Device {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.device.clone()
 }
 
 // isLocal reports whether the session began on the device's own network.

@@ -23,10 +23,8 @@ const (
 	roamTime  = 8 * time.Second
 	// settle lets addresses settle after a change of network.
 	settle = 100 * time.Millisecond
-	// So many pings are sent on a new path, until one was answered; each may
-	// take so long.
-	greetings = 5
-	greetTime = 200 * time.Millisecond
+	// A new path is spoken on this often until the device was heard by it.
+	greetEvery = 200 * time.Millisecond
 )
 
 // A roamer finds new paths for a running session when its own fail or our
@@ -138,7 +136,7 @@ func (r *roamer) stillSilent(ctx context.Context) bool {
 // doubt has the leg to the basestation dialled anew before its next use, unless
 // it answers.
 func (l *link) doubt(ctx context.Context) {
-	b, release, err := l.client.base(l.device)
+	b, release, err := l.client.base(l.known())
 	if err != nil {
 		return // rejoin will say why
 	}
@@ -164,7 +162,8 @@ func wait(ctx context.Context, d time.Duration) {
 }
 
 // rejoin asks for an introduction for the running session and takes it over
-// when one of its paths works.
+// when the device was heard by one of its paths. Until then, and if it is not,
+// the session keeps the paths that it has.
 func (l *link) rejoin(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, roamTime)
 	defer cancel()
@@ -172,21 +171,18 @@ func (l *link) rejoin(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	i, err := l.client.introduce(ctx, l.device, l.options, l.carrier, id[:], func(i *introduction) { i.session.Store(l.session) })
+	i, err := l.client.introduce(ctx, l.known(), l.options, l.carrier, id[:], func(i *introduction) { i.session.Store(l.session) })
 	if err != nil {
 		return err
 	}
-	select {
-	case <-i.meeting.Up():
-	case <-ctx.Done():
+	if err := l.greet(ctx, i); err != nil {
 		i.close()
-		return context.Cause(ctx)
+		return err
 	}
 	l.mu.Lock()
 	before := l.adopted
 	l.adopted = i
 	l.mu.Unlock()
-	l.greet(ctx, i)
 	if before != nil {
 		before.close()
 	}
@@ -195,15 +191,24 @@ func (l *link) rejoin(ctx context.Context) error {
 
 // greet speaks until the device was heard by a path of i: once it has heard us
 // there too, it gives up the paths before.
-func (l *link) greet(ctx context.Context, i *introduction) {
-	for range greetings {
-		once, cancel := context.WithTimeout(ctx, greetTime)
-		_, _ = l.session.Ping(once) // what counts is by which path the answer came
+func (l *link) greet(ctx context.Context, i *introduction) error {
+	select {
+	case <-i.meeting.Up():
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
+	ticker := time.NewTicker(greetEvery)
+	defer ticker.Stop()
+	for {
+		once, cancel := context.WithTimeout(ctx, greetEvery)
+		_, _ = l.session.Ping(once) // what counts is by which path the answer comes
 		cancel()
 		select {
 		case <-i.meeting.Heard():
-			return
-		default:
+			return nil
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		case <-ticker.C:
 		}
 	}
 }
