@@ -309,7 +309,12 @@ func TestReplayedResume(t *testing.T) {
 	defer func() { _ = nowhere.Close(); <-listening }()
 	asked := seen.len()
 	d.on(signal.PathConnect, always(coap.Forbidden, nil)) // no help from here any more
-	answer := leg.tell(t, signal.PathIntroduce, &signal.Introduce{Session: old.Session, Client: identityOf(t, c).Fingerprint(), Offer: old, Relay: &its})
+	replay := &signal.Introduce{Session: old.Session, Client: identityOf(t, c).Fingerprint(), Offer: old, Relay: &its}
+	var answer *coap.Response
+	await(t, "the device has forgotten the introduction", func() bool {
+		answer = leg.tell(t, signal.PathIntroduce, replay)
+		return codeOf(answer) != latchkey.CodeTooMany
+	})
 	if answer.Code != coap.Created {
 		t.Fatalf("the replay: %v %v", answer.Code, codeOf(answer))
 	}
