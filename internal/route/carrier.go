@@ -132,6 +132,17 @@ func (c *Carrier) Silence() time.Duration {
 	return 0
 }
 
+// DoubtLocal makes a local path that is used now suspect, until it is heard:
+// it is better than all others, and the peers may not be on one network any
+// more.
+func (c *Carrier) DoubtLocal() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if m := c.choice.current; m != nil && m.path.kind == Local {
+		m.asked = time.Now().Add(-suspectAfter)
+	}
+}
+
 // Tick gives up paths that were tried again in vain. The owner calls it every
 // second or more often.
 func (c *Carrier) Tick(now time.Time) {
