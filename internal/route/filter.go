@@ -33,6 +33,21 @@ var (
 		netip.MustParsePrefix("fd00:ec2::254/128"),  // the same in IPv6
 		netip.MustParsePrefix("::/96"),              // IPv4-compatible, RFC 4291
 		netip.MustParsePrefix("fec0::/10"),          // site-local, RFC 3879
+		netip.MustParsePrefix("64:ff9b:1::/48"),     // translators of one site, RFC 8215
+	}
+
+	// Datagrams to these go on to an IPv4 address that is written in them.
+	translated = netip.MustParsePrefix("64:ff9b::/96") // RFC 6052
+	sixToFour  = netip.MustParsePrefix("2002::/16")    // RFC 3056
+	teredo     = netip.MustParsePrefix("2001::/32")    // RFC 4380
+
+	// unreachable are IPv4 addresses that no IPv6 address may stand for, beside
+	// those that are private or refused.
+	unreachable = []netip.Prefix{
+		linkLocal4,
+		netip.MustParsePrefix("100.64.0.0/10"), // behind a provider's NAT, RFC 6598
+		netip.MustParsePrefix("192.0.0.0/24"),  // protocols, RFC 6890
+		netip.MustParsePrefix("198.18.0.0/15"), // measurements, RFC 2544
 	}
 )
 
@@ -55,7 +70,7 @@ func (f filter) remote(a netip.AddrPort) bool {
 	case linkLocal4.Contains(ip):
 		return !inAny(refused, ip) && slices.ContainsFunc(f.own, func(o netip.AddrPort) bool { return linkLocal4.Contains(o.Addr()) })
 	}
-	return ip.IsGlobalUnicast() && !inAny(refused, ip)
+	return general(ip)
 }
 
 // local reports whether a can be one of our own candidates.
@@ -69,7 +84,30 @@ func (f filter) local(a netip.AddrPort) bool {
 	case linkLocal4.Contains(ip):
 		return true
 	}
+	return general(ip)
+}
+
+// general reports whether hosts of other networks may have the address.
+func general(ip netip.Addr) bool {
+	if v4, ok := embedded(ip); ok {
+		return v4.IsGlobalUnicast() && !v4.IsPrivate() && !inAny(refused, v4) && !inAny(unreachable, v4)
+	}
 	return ip.IsGlobalUnicast() && !inAny(refused, ip)
+}
+
+// embedded returns the IPv4 address that datagrams to an IPv6 address go to in
+// the end.
+func embedded(ip netip.Addr) (netip.Addr, bool) {
+	b := ip.As16()
+	switch {
+	case translated.Contains(ip):
+		return netip.AddrFrom4([4]byte(b[12:])), true
+	case sixToFour.Contains(ip):
+		return netip.AddrFrom4([4]byte(b[2:])), true
+	case teredo.Contains(ip):
+		return netip.AddrFrom4([4]byte{^b[12], ^b[13], ^b[14], ^b[15]}), true
+	}
+	return netip.Addr{}, false
 }
 
 func inAny(prefixes []netip.Prefix, ip netip.Addr) bool {

@@ -53,6 +53,27 @@ func TestFilter(t *testing.T) {
 		{"[fe80::1%eth0]:5690", plain, false, false},
 		{"[::ffff:127.0.0.1]:5690", filter{loopback: true}, false, false},
 		{"[::7f00:1]:5690", plain, false, false},
+		{"[64:ff9b::203.0.113.9]:5690", plain, true, true},
+		{"[64:ff9b::203.0.113.9]:53", plain, false, true},
+		{"[64:ff9b::127.0.0.1]:5690", filter{loopback: true}, false, false},
+		{"[64:ff9b::169.254.169.254]:5690", linked, false, false},
+		{"[64:ff9b::169.254.3.4]:5690", linked, false, false},
+		{"[64:ff9b::192.168.1.1]:5690", plain, false, false},
+		{"[64:ff9b::100.64.0.1]:5690", plain, false, false},
+		{"[64:ff9b::255.255.255.255]:5690", plain, false, false},
+		{"[64:ff9b::224.0.0.251]:5690", plain, false, false},
+		{"[64:ff9b::0.0.0.0]:5690", plain, false, false},
+		{"[64:ff9b::198.18.0.1]:5690", plain, false, false},
+		{"[64:ff9b::192.0.0.1]:5690", plain, false, false},
+		{"[64:ff9b:1::203.0.113.9]:5690", plain, false, false},
+		{"[2002:cb00:7109::1]:5690", plain, true, true}, // 203.0.113.9
+		{"[2002:7f00:1::1]:5690", plain, false, false},
+		{"[2002:a9fe:a9fe::1]:5690", plain, false, false},
+		{"[2002:a00:1::1]:5690", plain, false, false},
+		{"[2002:e000:fb::1]:5690", plain, false, false},
+		{"[2001::34ff:8ef6]:5690", plain, true, true}, // 203.0.113.9
+		{"[2001::80ff:fffe]:5690", plain, false, false},
+		{"[::ffff:203.0.113.9]:5690", plain, false, false},
 	} {
 		a := netip.MustParseAddrPort(c.addr)
 		if got := c.f.remote(a); got != c.remote {
