@@ -2,6 +2,9 @@ package basestation
 
 import (
 	"context"
+	"errors"
+	"net"
+	"slices"
 	"sync"
 
 	"github.com/latchkey-dev/latchkey"
@@ -79,6 +82,7 @@ func (s *station) candidates(_ context.Context, l *leg, r *coap.Request) (*coap.
 	box := &in.toClient
 	if l.key == in.client {
 		box = &in.toDevice
+		in.asker.Store(l)
 	}
 	if !box.put(&m) {
 		return nil, latchkey.ErrTooMany
@@ -94,25 +98,47 @@ func (s *station) flush(in *introduction, box *mailbox) {
 	}
 	s.start(func() { // ends when the mailbox is empty, or with the introduction
 		for m := box.next(); m != nil; m = box.next() {
-			to, ok := s.receiver(in, box)
-			if !ok || in.ctx.Err() != nil {
+			if in.ctx.Err() != nil {
 				continue // lost, as a datagram would be
 			}
-			if err := send(in.ctx, to, signal.PathCandidates, m); err != nil {
-				s.log.Debug("candidates not taken", "op", "candidates", "device", in.device.String(), "peer", to.Key(), "err", err)
+			if err := s.deliver(in, box, m); err != nil {
+				s.log.Debug("candidates not taken", "op", "candidates", "device", in.device.String(), "peer", in.client, "err", err)
 			}
 		}
 	})
 }
 
-// receiver returns the peer that a mailbox is for.
-func (s *station) receiver(in *introduction, box *mailbox) (Attachment, bool) {
+// deliver sends a message to the peer that a mailbox is for.
+func (s *station) deliver(in *introduction, box *mailbox, m *signal.Candidates) error {
 	if box == &in.toClient {
-		l, ok := s.legs.of(in.client)
-		return l, ok
+		return s.tell(in, signal.PathCandidates, m)
 	}
 	a, ok := s.presence.Get(in.device)
-	return a, ok && a.Key() == in.deviceKey()
+	if !ok || a.Key() != in.deviceKey() {
+		return latchkey.ErrOffline
+	}
+	return send(in.ctx, a, signal.PathCandidates, m)
+}
+
+// tell sends a message to the client by the connection that asked. If that one
+// has ended, or refuses, the others of the same key get it, the newest first: the
+// client may have come back by one of them, and another process of the same user
+// refuses what it did not ask for. The error is that of the one that asked.
+func (s *station) tell(in *introduction, path string, m signal.Message) error {
+	asker := in.asker.Load()
+	err := send(in.ctx, asker, path, m)
+	var refused *latchkey.RemoteError
+	ended := asker.ctx.Err() != nil || errors.Is(err, net.ErrClosed)
+	if err == nil || !ended && !errors.As(err, &refused) {
+		return err
+	}
+	for _, l := range slices.Backward(s.legs.of(in.client)) {
+		if l != asker && send(in.ctx, l, path, m) == nil {
+			in.asker.CompareAndSwap(asker, l)
+			return nil
+		}
+	}
+	return err
 }
 
 // leave ends an introduction.

@@ -48,7 +48,7 @@ func (s *station) connect(ctx context.Context, l *leg, r *coap.Request) (*coap.R
 // begin introduces a client to a device, or makes it wait for one that is away,
 // which is nil.
 func (s *station) begin(l *leg, m *signal.Connect, device Attachment) (*coap.Response, error) {
-	in, err := s.introductions.begin(m.Offer.Session, m.ID, l.key)
+	in, err := s.introductions.begin(m.Offer.Session, m.ID, l)
 	if err != nil {
 		return nil, err
 	}

@@ -230,27 +230,53 @@ func TestReattach(t *testing.T) {
 	wants(t, device.do(coap.POST, signal.PathLeave, &signal.Leave{Session: session}), coap.Changed, 0, nil)
 }
 
-// TestTwoConnections keeps a client reachable by its older connection when the
-// newer one has ended.
+// TestTwoConnections sends what is for a client by the connection that asked, by
+// another one of the same key if that has ended or refuses, and by the one that
+// the client uses itself.
 func TestTwoConnections(t *testing.T) {
 	b := newBase(t, nil)
 	device, client, token := ready(t, b)
+	newer := b.connectTLS(client.key) // perhaps another process of the same user
+	until(t, "both are there", func() bool { s, _ := b.Status(); return s.Peers == 3 })
 	request := client.request(gateway, token)
 	session := request.Offer.Session
 	wants(t, client.do(coap.POST, signal.PathConnect, request), coap.Created, 0, &signal.Connected{})
 	device.introduced(session)
 	client.next(signal.PathAnswer, &signal.Answer{}).reply(t, coap.Changed, nil)
-	newer := b.connectTLS(client.key)
-	trickle := func(to *peer) {
-		m := &signal.Candidates{Session: session, List: []string{"candidate:1"}}
-		wants(t, device.do(coap.POST, signal.PathCandidates, m), coap.Changed, 0, nil)
-		to.next(signal.PathCandidates, &signal.Candidates{}).reply(t, coap.Changed, nil)
+	candidates := &signal.Candidates{Session: session, List: []string{"candidate:1"}}
+	trickle := func(to *peer, code coap.Code) {
+		t.Helper()
+		wants(t, device.do(coap.POST, signal.PathCandidates, candidates), coap.Changed, 0, nil)
+		to.next(signal.PathCandidates, &signal.Candidates{}).reply(t, code, nil)
 	}
-	until(t, "both are there", func() bool { s, _ := b.Status(); return s.Peers == 3 })
-	trickle(newer)
-	newer.end()
+	trickle(client, coap.Changed)
+	trickle(client, coap.NotFound)
+	newer.next(signal.PathCandidates, &signal.Candidates{}).reply(t, coap.Changed, nil)
+	trickle(newer, coap.Changed) // which took it before
+	wants(t, client.do(coap.POST, signal.PathCandidates, candidates), coap.Changed, 0, nil)
+	device.next(signal.PathCandidates, &signal.Candidates{}).reply(t, coap.Changed, nil)
+	trickle(client, coap.Changed) // which spoke last
+	client.end()
 	until(t, "one is gone", func() bool { s, _ := b.Status(); return s.Peers == 2 })
-	trickle(client)
+	trickle(newer, coap.Changed)
+}
+
+// TestAnswerElsewhere brings the answer to a client that has come back by another
+// connection.
+func TestAnswerElsewhere(t *testing.T) {
+	b := newBase(t, nil)
+	device, client, token := ready(t, b)
+	request := client.request(gateway, token)
+	wants(t, client.do(coap.POST, signal.PathConnect, request), coap.Created, 0, &signal.Connected{})
+	other := b.connectUDP(client.key)
+	until(t, "both are there", func() bool { s, _ := b.Status(); return s.Peers == 3 })
+	device.introduced(request.Offer.Session)
+	client.next(signal.PathAnswer, &signal.Answer{}) // and is never answered
+	if len(other.asked) != 0 {
+		t.Error("the newer connection was asked first")
+	}
+	client.end()
+	other.next(signal.PathAnswer, &signal.Answer{}).reply(t, coap.Changed, nil)
 }
 
 func TestConnectLimits(t *testing.T) {

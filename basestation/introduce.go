@@ -25,7 +25,7 @@ func (s *station) introduce(l *leg, in *introduction, device Attachment, offer s
 	s.events.add(Event{
 		Kind: EventIntroduced, Device: in.device, Key: in.client, Source: l.source, OtherKey: device.Key(),
 	})
-	err = send(ctx, l, signal.PathAnswer, &signal.Answer{Session: in.session, Offer: answer, Relay: client})
+	err = s.tell(in, signal.PathAnswer, &signal.Answer{Session: in.session, Offer: answer, Relay: client})
 	var refused *latchkey.RemoteError
 	switch {
 	case errors.As(err, &refused):

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/latchkey-dev/latchkey"
@@ -18,7 +19,9 @@ const (
 )
 
 // An introduction is a client and a device that are told about each other. Its
-// peers are known by their keys, so that it outlives their connections.
+// peers are known by their keys, so that it outlives their connections. Of the
+// connections that the client's key may have, the one that spoke of the
+// introduction last is used as long as it serves.
 type introduction struct {
 	session signal.SessionID
 	device  latchkey.DeviceID
@@ -28,6 +31,8 @@ type introduction struct {
 
 	ctx context.Context // ends with the introduction
 	end context.CancelFunc
+
+	asker atomic.Pointer[leg] // never nil
 
 	mu       sync.Mutex
 	met      latchkey.Fingerprint // the device's key; zero: it has not attached yet
@@ -51,7 +56,7 @@ func (in *introduction) meet(device latchkey.Fingerprint, endRelay func()) bool 
 	return true
 }
 
-// met returns the device's key.
+// deviceKey returns the key with which the device is there, zero if it is not.
 func (in *introduction) deviceKey() latchkey.Fingerprint {
 	in.mu.Lock()
 	defer in.mu.Unlock()
@@ -90,8 +95,8 @@ func newIntroductions(limits func() Limits) *introductions {
 
 // begin makes an introduction. latchkey.ErrConflict: there is one of that id;
 // latchkey.ErrTooMany: a limit.
-func (t *introductions) begin(session signal.SessionID, device latchkey.DeviceID, client latchkey.Fingerprint) (*introduction, error) {
-	limits := t.limits()
+func (t *introductions) begin(session signal.SessionID, device latchkey.DeviceID, asker *leg) (*introduction, error) {
+	limits, client := t.limits(), asker.key
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	switch {
@@ -101,6 +106,7 @@ func (t *introductions) begin(session signal.SessionID, device latchkey.DeviceID
 		return nil, fmt.Errorf("introduction: %w", latchkey.ErrTooMany)
 	}
 	in := &introduction{session: session, device: device, client: client}
+	in.asker.Store(asker)
 	in.ctx, in.end = context.WithCancel(context.Background())
 	t.byID[session] = in
 	t.byClient[client]++
@@ -184,7 +190,7 @@ func (s *station) sweep(ctx context.Context) {
 // complete reports whether both sides are connected, or the device is still
 // waited for.
 func (s *station) complete(in *introduction) bool {
-	if _, ok := s.legs.of(in.client); !ok {
+	if len(s.legs.of(in.client)) == 0 {
 		return false
 	}
 	key := in.deviceKey()

@@ -190,15 +190,11 @@ func (t *legs) busy(l *leg, by int) {
 	}
 }
 
-// of returns the newest leg of a key.
-func (t *legs) of(key latchkey.Fingerprint) (*leg, bool) {
+// of returns the legs of a key, oldest first.
+func (t *legs) of(key latchkey.Fingerprint) []*leg {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	list := t.byKey[key]
-	if len(list) == 0 {
-		return nil, false
-	}
-	return list[len(list)-1], true
+	return slices.Clone(t.byKey[key])
 }
 
 // proven reports whether datagrams from there are a peer's who proved a key.
