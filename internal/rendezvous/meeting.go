@@ -72,7 +72,7 @@ func New(cfg Config) (*Meeting, error) {
 	var err error
 	m.route, err = cfg.Hub.New(route.Config{
 		Controlling: cfg.Role == signal.RoleClient,
-		Loopback:    cfg.Uplink.Remote().Addr().IsLoopback(),
+		Loopback:    cfg.Uplink.Remote().Addr().IsLoopback(), // the basestation is here, or a tunnel to it
 		Servers:     cfg.Servers,
 		Relay:       cfg.Relay,
 		DialRelay:   cfg.Uplink.DialRelay,

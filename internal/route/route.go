@@ -23,7 +23,11 @@ import (
 // of the route.
 type Config struct {
 	Controlling bool // exactly one of the two sides is; the client
-	Loopback    bool // use loopback addresses too, for tests
+	// Loopback has loopback addresses used too, for peers on one machine. The
+	// controlled side does not believe those that the peer names, behind which
+	// may be anything of ours: it waits to be asked from one, as only a program
+	// of this machine can.
+	Loopback bool
 	// Servers are STUN servers; four are asked.
 	Servers []netip.AddrPort
 	// Relay is what the basestation granted; nil: none yet, see UseRelay.
@@ -166,7 +170,9 @@ func (r *Route) AddCandidate(s string) error {
 	if s == "" {
 		return nil
 	}
-	c, a, err := parseCandidate(s, r.filter)
+	f := r.filter
+	f.loopback = f.loopback && r.cfg.Controlling
+	c, a, err := parseCandidate(s, f)
 	if err != nil {
 		return err
 	}
