@@ -175,6 +175,7 @@ func (l *link) rejoin(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	l.carrier.DoubtLocal()
 	if err := l.greet(ctx, i); err != nil {
 		i.close()
 		return err

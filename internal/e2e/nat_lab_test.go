@@ -194,7 +194,7 @@ func (r *rig) start(role string, h *world.Host) *process {
 					return '_'
 				}
 				return c
-			}, r.t.Name()+"_"+role+".log")
+			}, r.t.Name()+"_"+role+"_"+h.Name()+".log")
 			if err := os.WriteFile(filepath.Join(logs, name), []byte(p.said.String()), 0o600); err != nil {
 				r.t.Error(err)
 			}
