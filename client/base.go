@@ -17,6 +17,8 @@ const (
 	// keepBase is how long the leg to a basestation is kept warm after its last
 	// use, so that the next Dial needs no handshake.
 	keepBase = time.Minute
+	// dialBase bounds reaching a basestation.
+	dialBase = 15 * time.Second
 )
 
 // A base is what a client has to do with one basestation.
@@ -25,16 +27,18 @@ type base struct {
 	key     latchkey.Fingerprint
 	network *network // of the client, as long as there are bases
 
-	dialling chan struct{} // holds an element while somebody dials
+	ctx    context.Context // ends when the client drops it
+	cancel context.CancelFunc
 
-	mu      sync.Mutex // guards what follows
-	addrs   []string
-	leg     *uplink.Uplink
-	doubted bool // our network has changed since leg was made
-	users   int
-	gone    bool        // the client has dropped it
-	idle    *time.Timer // ends the leg, while there are no users
-	meeting map[signal.SessionID]*introduction
+	mu       sync.Mutex // guards what follows
+	addrs    []string
+	leg      *uplink.Uplink
+	dialling *dialling // nil while nobody dials
+	doubted  bool      // our network has changed since leg was made
+	users    int
+	gone     bool        // the client has dropped it
+	idle     *time.Timer // ends the leg, while there are no users
+	meeting  map[signal.SessionID]*introduction
 }
 
 // base returns the basestation of a device, in use until release is called. The
@@ -54,7 +58,8 @@ func (c *Client) base(dev Device) (b *base, release func(), err error) {
 		}
 	}
 	if b = c.bases[dev.BasestationKey]; b == nil {
-		b = &base{client: c, key: dev.BasestationKey, network: c.network, dialling: make(chan struct{}, 1), meeting: make(map[signal.SessionID]*introduction)}
+		b = &base{client: c, key: dev.BasestationKey, network: c.network, meeting: make(map[signal.SessionID]*introduction)}
+		b.ctx, b.cancel = context.WithCancel(context.Background())
 		if c.bases == nil {
 			c.bases = make(map[latchkey.Fingerprint]*base)
 		}
@@ -92,6 +97,7 @@ func (c *Client) drop(b *base) {
 	delete(c.bases, b.key)
 	leg := b.leg
 	b.leg, b.gone = nil, true
+	b.cancel()
 	b.mu.Unlock()
 	var network *network
 	if len(c.bases) == 0 {
@@ -146,46 +152,70 @@ func (c *Client) moved() {
 }
 
 // connect returns the leg, dialled if there is none that answers; then it is
-// fresh.
+// fresh. Whoever stops waiting leaves the dialling to go on: it has cost the
+// basestation something already, and the leg is soon of use.
 func (b *base) connect(ctx context.Context) (leg *uplink.Uplink, fresh bool, err error) {
+	b.mu.Lock()
+	if b.leg != nil && b.leg.Context().Err() == nil && !b.doubted {
+		defer b.mu.Unlock()
+		return b.leg, false, nil
+	}
+	d := b.dialling
+	if d == nil {
+		d = &dialling{done: make(chan struct{})}
+		if b.gone || !b.client.background.run(func() { b.dial(d) }) {
+			b.mu.Unlock()
+			return nil, false, net.ErrClosed
+		}
+		b.dialling, b.doubted = d, false
+	}
+	b.mu.Unlock()
 	select {
-	case b.dialling <- struct{}{}:
-		defer func() { <-b.dialling }()
+	case <-d.done:
+		return d.leg, true, d.err
 	case <-ctx.Done():
 		return nil, false, context.Cause(ctx)
 	}
+}
+
+// A dialling is one try to reach a basestation.
+type dialling struct {
+	done chan struct{} // closed when what follows is set
+	leg  *uplink.Uplink
+	err  error
+}
+
+// dial makes a leg in place of the one before.
+func (b *base) dial(d *dialling) {
+	ctx, cancel := context.WithTimeout(b.ctx, dialBase)
+	defer cancel()
 	b.mu.Lock()
-	before, doubted, addrs := b.leg, b.doubted, b.addrs
-	b.doubted = false
+	before, addrs := b.leg, b.addrs
 	b.mu.Unlock()
-	if before != nil && before.Context().Err() == nil && !doubted {
-		return before, false, nil
-	}
 	identity, err := b.client.OpenIdentity()
-	if err != nil {
-		return nil, false, err
+	if err == nil {
+		d.leg, err = uplink.Dial(ctx, uplink.Config{
+			Identity: identity, Addrs: addrs, Key: b.key, Socket: b.network, Handler: b.serve, Log: b.client.logger(),
+		})
 	}
-	leg, err = uplink.Dial(ctx, uplink.Config{
-		Identity: identity, Addrs: addrs, Key: b.key, Socket: b.network, Handler: b.serve, Log: b.client.logger(),
-	})
 	if before != nil {
 		go before.Close() // ends by itself; its goodbye may have nowhere to go
 	}
 	b.mu.Lock()
-	gone := b.gone
-	if !gone {
-		b.leg = leg
+	b.dialling = nil
+	if err == nil && b.gone {
+		b.mu.Unlock()
+		d.leg.Close()
+		d.leg, d.err = nil, net.ErrClosed
+		close(d.done)
+		return
 	}
+	b.leg, d.err = d.leg, err
 	b.mu.Unlock()
-	switch {
-	case err != nil:
-		return nil, false, err
-	case gone:
-		leg.Close()
-		return nil, false, net.ErrClosed
+	if err == nil {
+		b.client.logger().Debug("basestation reached", "peer", d.leg.Remote(), "op", d.leg.Transport())
 	}
-	b.client.logger().Debug("basestation reached", "peer", leg.Remote(), "op", leg.Transport())
-	return leg, true, nil
+	close(d.done)
 }
 
 // doubt makes the next connect dial anew unless the leg answers soon.

@@ -121,7 +121,7 @@ func forgeries() map[string]string {
 	}
 	for name, exp := range map[string]any{
 		"missing": nil, "at the end of the leeway": noon.Unix() - 60, "past": noon.Unix() - 3600, "zero": 0, "negative": -1, "text": "9999999999",
-		"fraction": 9999999999.5, "far": 1e18, "list": []int{9999999999}, "true": true,
+		"fraction": 9999999999.5, "far": 1e18, "list": []int64{9999999999}, "true": true,
 	} {
 		changed("exp "+name, "exp", exp)
 	}
