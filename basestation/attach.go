@@ -46,7 +46,7 @@ func (s *station) attach(_ context.Context, l *leg, r *coap.Request) (*coap.Resp
 		})
 	}
 	return reply(coap.Created, &signal.Attached{
-		Time: now, KeepAlive: s.limits().KeepAlive, Mapped: l.source,
+		Time: now, Mapped: l.source,
 		Servers: s.srv.PublicAddrs, TokensVersion: s.registry.TokensVersion(m.ID),
 	})
 }

@@ -1,6 +1,7 @@
 package basestation
 
 import (
+	"cmp"
 	"container/list"
 	"context"
 	"net/netip"
@@ -23,8 +24,9 @@ const (
 	// guestShare is the part of Limits.Sessions that is for peers without a
 	// registered key: one in so many.
 	guestShare = 4
-	// silences is how many keep-alive periods a peer may be silent.
-	silences = 3
+	// maxSilence is how long nothing may be heard of a peer: some of the probes
+	// that peers send when it is quiet may be lost.
+	maxSilence = 75 * time.Second
 )
 
 // legs is the connected peers. One goroutine, the one in run, looks after the
@@ -269,7 +271,7 @@ func (t *legs) run(ctx context.Context, care func(*leg, time.Time)) {
 // no longer has.
 func (s *station) care(l *leg, now time.Time) {
 	switch id := l.attachedAs(); {
-	case now.Sub(l.heard()) > silences*s.limits().KeepAlive:
+	case now.Sub(l.heard()) > cmp.Or(s.srv.silence, maxSilence):
 		s.start(l.shut)
 	case id != (latchkey.DeviceID{}):
 		if d, ok := s.registry.ByKey(l.key); !ok || d.ID != id {

@@ -9,6 +9,7 @@ import (
 	"net/netip"
 	"path/filepath"
 	"sync"
+	"time"
 
 	"github.com/latchkey-dev/latchkey"
 	"github.com/latchkey-dev/latchkey/internal/bearer"
@@ -58,7 +59,8 @@ type Server struct {
 	Ready  func(Info) // called once, when the basestation serves
 	Logger *slog.Logger
 
-	bearer bearer.Options // but for Log; tests fetch keys from this machine
+	bearer  bearer.Options // but for Log; tests fetch keys from this machine
+	silence time.Duration  // a peer may keep; 0: maxSilence
 
 	mu  sync.Mutex // guards run
 	run *station   // nil while not serving

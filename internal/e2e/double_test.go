@@ -98,7 +98,7 @@ func newDouble(t *testing.T) *double {
 // attached answers a device with the time of a clock.
 func (d *double) attached(now func() time.Time) script {
 	return func(*dleg, *coap.Request) *coap.Response {
-		return message(d.t, coap.Created, &signal.Attached{Time: now(), KeepAlive: 25 * time.Second})
+		return message(d.t, coap.Created, &signal.Attached{Time: now()})
 	}
 }
 

@@ -38,7 +38,6 @@ type Attach struct {
 // Attached says how a device stays attached.
 type Attached struct {
 	Time          time.Time      // the basestation's clock
-	KeepAlive     time.Duration  // ping after this much silence; milliseconds on the wire
 	Mapped        netip.AddrPort // where the device's datagrams come from
 	Servers       []string       // host:port for STUN and TURN; none: the address that was dialled
 	TokensVersion uint64         // of the tokens the basestation has

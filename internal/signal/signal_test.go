@@ -58,7 +58,7 @@ func messages(t testing.TB) []signal.Message {
 	return []signal.Message{
 		&signal.Attach{ID: device, Version: "1.0", Time: when},
 		&signal.Attached{
-			Time: when, KeepAlive: 25 * time.Second, Mapped: netip.MustParseAddrPort("192.0.2.9:5690"),
+			Time: when, Mapped: netip.MustParseAddrPort("192.0.2.9:5690"),
 			Servers: servers, TokensVersion: 7,
 		},
 		&signal.Tokens{Version: 8, List: []signal.Token{
@@ -185,7 +185,6 @@ func TestValid(t *testing.T) {
 		{"attached server", change(attached, func(a *signal.Attached) { a.Servers = []string{"host"} })},
 		{"attached port", change(attached, func(a *signal.Attached) { a.Servers = []string{"host:0"} })},
 		{"attached servers", change(attached, func(a *signal.Attached) { a.Servers = slicesOf("host:1", 9) })},
-		{"attached keep-alive", change(attached, func(a *signal.Attached) { a.KeepAlive = 0 })},
 		{"token hash", change(&token, func(t *signal.Token) { t.Hash = signal.Sum{} })},
 		{"token uses", change(&token, func(t *signal.Token) { t.Uses = -1 })},
 		{"connect two tokens", change(connect, func(c *signal.Connect) { c.JWT = "x" })},

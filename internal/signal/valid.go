@@ -27,8 +27,7 @@ const (
 	maxServer    = 261     // 255 of a host name, colon, five digits
 	maxVersion   = 64      // of software
 	maxUses      = 1 << 30 // of a token
-	maxKeepAlive = time.Hour
-	maxUsername  = 512 // RFC 8489 section 14.3 allows 508
+	maxUsername  = 512     // RFC 8489 section 14.3 allows 508
 	sctSize      = 22
 	minPwd       = 22 // RFC 8839 section 5.4
 	minUfrag     = 4
@@ -112,8 +111,7 @@ func (a *Attach) Valid() error {
 
 // Valid reports what is wrong with the message.
 func (a *Attached) Valid() error {
-	return first(validTime(a.Time), validServers(a.Servers),
-		must(a.KeepAlive > 0 && a.KeepAlive <= maxKeepAlive, "keep-alive"))
+	return first(validTime(a.Time), validServers(a.Servers))
 }
 
 // Valid reports what is wrong with the message.

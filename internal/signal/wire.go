@@ -1,7 +1,6 @@
 package signal
 
 import (
-	"math"
 	"net/netip"
 	"time"
 
@@ -9,7 +8,7 @@ import (
 )
 
 // What a message looks like where Go's types are not the wire's: times are
-// milliseconds since the epoch, 0 for none; periods are milliseconds.
+// milliseconds since the epoch, 0 for none.
 
 const lastMilli = 253402300799999 // the end of the year 9999
 
@@ -50,16 +49,14 @@ func (a *Attach) UnmarshalCBOR(b []byte) error {
 
 type attachedWire struct {
 	Time          int64          `cbor:"1,keyasint"`
-	KeepAlive     uint32         `cbor:"2,keyasint"`
-	Mapped        netip.AddrPort `cbor:"3,keyasint,omitzero"`
-	Servers       []string       `cbor:"4,keyasint,omitempty"`
-	TokensVersion uint64         `cbor:"5,keyasint,omitempty"`
+	Mapped        netip.AddrPort `cbor:"2,keyasint,omitzero"`
+	Servers       []string       `cbor:"3,keyasint,omitempty"`
+	TokensVersion uint64         `cbor:"4,keyasint,omitempty"`
 }
 
 // MarshalCBOR implements cbor.Marshaler.
 func (a *Attached) MarshalCBOR() ([]byte, error) {
-	keep := min(a.KeepAlive.Milliseconds(), math.MaxUint32)
-	return encoder.Marshal(attachedWire{toMilli(a.Time), uint32(keep), a.Mapped, a.Servers, a.TokensVersion})
+	return encoder.Marshal(attachedWire{toMilli(a.Time), a.Mapped, a.Servers, a.TokensVersion})
 }
 
 // UnmarshalCBOR implements cbor.Unmarshaler.
@@ -69,8 +66,7 @@ func (a *Attached) UnmarshalCBOR(b []byte) error {
 		return err
 	}
 	*a = Attached{
-		Time: fromMilli(w.Time), KeepAlive: time.Duration(w.KeepAlive) * time.Millisecond,
-		Mapped: w.Mapped, Servers: w.Servers, TokensVersion: w.TokensVersion,
+		Time: fromMilli(w.Time), Mapped: w.Mapped, Servers: w.Servers, TokensVersion: w.TokensVersion,
 	}
 	return nil
 }

@@ -48,7 +48,6 @@ type limits struct {
 	PerClient        settings.Positive `yaml:"introductions_per_client"`
 	PerDevice        settings.Positive `yaml:"introductions_per_device"`
 	WaitMax          settings.Duration `yaml:"wait"`
-	KeepAlive        settings.Duration `yaml:"keep_alive"`
 	Drain            settings.Duration `yaml:"drain"`
 	Relay            relayLimits       `yaml:"relay"`
 }
@@ -69,7 +68,7 @@ func (l limits) limits() basestation.Limits {
 		Sessions: int(l.Sessions), Streams: int(l.Streams), PerSource: int(l.PerSource),
 		StreamsPerSource: int(l.StreamsPerSource), Handshakes: int(l.Handshakes), PerPrefix: int(l.PerPrefix),
 		Introductions: int(l.Introductions), PerClient: int(l.PerClient), PerDevice: int(l.PerDevice),
-		WaitMax: time.Duration(l.WaitMax), KeepAlive: time.Duration(l.KeepAlive), Drain: time.Duration(l.Drain),
+		WaitMax: time.Duration(l.WaitMax), Drain: time.Duration(l.Drain),
 		Relay: basestation.RelayLimits{
 			FirstUse: time.Duration(l.Relay.FirstUse), Duration: time.Duration(l.Relay.Duration),
 			Bytes: int64(l.Relay.Bytes), Rate: int64(l.Relay.Rate),

@@ -44,7 +44,6 @@ limits:
   introductions_per_client: 8
   introductions_per_device: 9
   wait: 10s
-  keep_alive: 11s
   drain: 12s
   relay: {first_use: 13s, duration: 14s, bytes: 15GiB, rate: 16 MiB, sessions: 17, sessions_per_client: 18, sessions_per_device: 19}
 `
@@ -66,7 +65,7 @@ limits:
 		Limits: basestation.Limits{
 			Sessions: 1, Streams: 2, PerSource: 3, StreamsPerSource: 4, Handshakes: 5, PerPrefix: 6,
 			Introductions: 7, PerClient: 8, PerDevice: 9,
-			WaitMax: 10 * time.Second, KeepAlive: 11 * time.Second, Drain: 12 * time.Second,
+			WaitMax: 10 * time.Second, Drain: 12 * time.Second,
 			Relay: basestation.RelayLimits{
 				FirstUse: 13 * time.Second, Duration: 14 * time.Second, Bytes: 15 << 30, Rate: 16 << 20,
 				Grants: 17, PerClient: 18, PerDevice: 19,
@@ -101,6 +100,7 @@ func TestConfigErrors(t *testing.T) {
 	}{
 		{"unknown field", "listen: ':1'\nlistne: ':2'\n", 2, 1, "listne"},
 		{"unknown limit", "limits:\n  sesions: 4\n", 2, 3, "sesions"},
+		{"limit that peers would not know of", "limits:\n  keep_alive: 2s\n", 2, 3, "keep_alive"},
 		{"unknown limit of the relay", "limits:\n  relay:\n    sesions: 4\n", 3, 5, "sesions"},
 		{"limit below one", "limits: {sessions: 0}\n", 1, 20, "whole number"},
 		{"size", "limits: {relay: {rate: 5MB}}\n", 1, 24, "5MB"},

@@ -69,7 +69,6 @@ const configLimits = `# Absent limits have these values. Those marked * take eff
 #   introductions_per_client: 32
 #   introductions_per_device: 512
 #   wait: 10m                       # that a client may wait for a device to attach
-#   keep_alive: 25s                 # what devices are told; a peer silent for three times as long is gone
 #   drain: 10s                      # after SIGTERM, for relayed sessions to move
 # * relay:
 #     sessions: 16384               # at once
