@@ -27,6 +27,9 @@ const (
 	// After a failure the relay is tried again, at first after firstPause.
 	firstPause = 500 * time.Millisecond
 	lastPause  = 30 * time.Second
+	// grantLife is how long after it was received a grant is good for another
+	// allocation at most. The end that it names is by another clock than ours.
+	grantLife = 10 * time.Minute
 )
 
 // A relayLeg is our half of the way through the relay: an allocation (RFC 8656)
@@ -41,8 +44,9 @@ type relayLeg struct {
 	lost    func(error)              // told why the leg went down
 }
 
-// run keeps the leg up until ctx ends.
+// run keeps the leg up until ctx ends, or it is lost and the grant is too old.
 func (l *relayLeg) run(ctx context.Context) {
+	received := time.Now()
 	for pause := firstPause; ; pause = min(2*pause, lastPause) {
 		begin := time.Now()
 		err := l.session(ctx)
@@ -51,7 +55,7 @@ func (l *relayLeg) run(ctx context.Context) {
 		}
 		l.log.Debug("relay lost", "op", "relay", "err", err)
 		l.lost(err)
-		if time.Now().After(l.grant.Expires) {
+		if time.Since(received) > grantLife {
 			return // only a new introduction can help
 		}
 		if time.Since(begin) > lastPause {

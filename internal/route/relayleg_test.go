@@ -6,7 +6,10 @@ import (
 	"net"
 	"sync/atomic"
 	"testing"
+	"testing/synctest"
 	"time"
+
+	"github.com/latchkey-dev/latchkey/internal/signal"
 )
 
 // TestRelayIsTriedAgain has a server that refuses at first, and a way there
@@ -53,13 +56,42 @@ func TestRelayGivesAnotherName(t *testing.T) {
 	r := newRelay(t)
 	ga, gb := r.grants(0)
 	ga.Self = gb.Self
-	ga.Expires = time.Now()
-	a.open(Config{Relay: ga, DialRelay: r.dialUDP})
-	a.route.wait.Wait() // the grant has expired, so it is not tried again
+	again, dials := make(chan struct{}), 0
+	a.open(Config{Relay: ga, DialRelay: func(ctx context.Context) (net.PacketConn, net.Addr, error) {
+		if dials++; dials == 2 {
+			close(again)
+			<-ctx.Done()
+			return nil, nil, ctx.Err()
+		}
+		return r.dialUDP(ctx)
+	}})
+	receive(t, again, "second dial")
 	select {
 	case p := <-a.up:
 		t.Errorf("%s path up", p.Kind())
 	default:
+	}
+}
+
+// TestGrantIsOld: whatever our clock says of the end of a grant, the relay is
+// tried again for as long as a grant may be good, and not for ever.
+func TestGrantIsOld(t *testing.T) {
+	for _, expires := range []time.Duration{-365 * 24 * time.Hour, 0, 365 * 24 * time.Hour} {
+		synctest.Test(t, func(t *testing.T) {
+			begin := time.Now()
+			last := begin
+			leg := relayLeg{
+				grant: signal.Grant{Expires: begin.Add(expires)}, log: quiet, lost: func(error) {},
+				dial: func(context.Context) (net.PacketConn, net.Addr, error) {
+					last = time.Now()
+					return nil, nil, errors.New("no way")
+				},
+			}
+			leg.run(t.Context())
+			if tried := last.Sub(begin); tried < grantLife-lastPause || tried > grantLife+lastPause {
+				t.Errorf("a grant that ends in %v is tried for %v", expires, tried)
+			}
+		})
 	}
 }
 
