@@ -277,7 +277,10 @@ func (r *Route) Close() {
 			r.cfg.Log.Debug("route close", "op", "ice", "err", err)
 		}
 		r.wait.Wait()
-		r.hub.forget(r.pending...) // the agent, which adds to it, has ended
+		r.mu.Lock()
+		pending := r.pending // the agent, which adds to it, has ended
+		r.mu.Unlock()
+		r.hub.forget(pending...)
 		r.report(func() {})
 	})
 }
