@@ -241,8 +241,9 @@ func (m *Meeting) Close() {
 }
 
 // Servers returns the addresses that stand for the STUN servers of a
-// basestation: those it names, or the address that it was reached at. What it
-// names gets datagrams from us, so an address that no peer can have is left out.
+// basestation: those it names, or the address that it was reached at, if that is
+// known: behind a proxy it is not. What it names gets datagrams from us, so an
+// address that no peer can have is left out.
 func Servers(u *uplink.Uplink, named []string) []netip.AddrPort { return servers(u.Remote(), named) }
 
 func servers(reached netip.AddrPort, named []string) []netip.AddrPort {
@@ -253,7 +254,7 @@ func servers(reached netip.AddrPort, named []string) []netip.AddrPort {
 			list = append(list, a)
 		}
 	}
-	if len(list) == 0 {
+	if len(list) == 0 && reached.IsValid() {
 		list = append(list, reached)
 	}
 	return list

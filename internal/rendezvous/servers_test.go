@@ -25,6 +25,8 @@ func TestServers(t *testing.T) {
 		{"metadata", remote, []string{"169.254.169.254:3478", "[::ffff:169.254.169.254]:3478"}, []string{"203.0.113.5:5684"}},
 		{"everybody", remote, []string{"255.255.255.255:3478", "224.0.0.1:3478", "[ff02::1]:3478"}, []string{"203.0.113.5:5684"}},
 		{"on one machine", local, []string{"127.0.0.1:3478"}, []string{"127.0.0.1:3478"}},
+		{"through a proxy", netip.AddrPort{}, nil, nil},
+		{"through a proxy, another", netip.AddrPort{}, []string{"198.51.100.7:3478", "127.0.0.1:3478"}, []string{"198.51.100.7:3478"}},
 		{"where it was reached", low, []string{"203.0.113.5:80"}, []string{"203.0.113.5:80"}},
 	}
 	for _, tt := range tests {
