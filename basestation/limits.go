@@ -21,9 +21,7 @@ type Limits struct {
 	PerClient     int           // of them, by one client's key; default 32
 	PerDevice     int           // of them, with one device; default 512
 	WaitMax       time.Duration // for a device to attach; default 10 min
-
-	KeepAlive time.Duration // what devices are told; a peer silent for three times as long is gone; default 25 s
-	Drain     time.Duration // after ListenAndServe was told to stop, for relayed sessions to move; default 10 s
+	Drain         time.Duration // after ListenAndServe was told to stop, for relayed sessions to move; default 10 s
 
 	Relay RelayLimits
 }
@@ -40,7 +38,6 @@ func (l Limits) withDefaults() Limits {
 	set(&l.PerClient, 32)
 	set(&l.PerDevice, 512)
 	set(&l.WaitMax, 10*time.Minute)
-	set(&l.KeepAlive, 25*time.Second)
 	set(&l.Drain, 10*time.Second)
 	return l
 }
@@ -61,7 +58,7 @@ func (s *station) setLimits(l Limits) {
 
 func (s *station) setIssuers(list []Issuer) error {
 	options := s.srv.bearer
-	options.Log = s.log
+	options.Log, options.Before = s.log, s.bearer.Load()
 	v, err := bearer.New(list, options)
 	if err != nil {
 		return err
@@ -82,7 +79,7 @@ func (srv *Server) SetLimits(l Limits) error {
 }
 
 // SetIssuers replaces those whose JWTs open the gate. Introductions that their
-// tokens began go on.
+// tokens began go on, and so do the keys of an issuer that stays as it is.
 func (srv *Server) SetIssuers(list []Issuer) error {
 	s, err := srv.serving()
 	if err != nil {

@@ -75,6 +75,36 @@ func TestOutage(t *testing.T) {
 	hits(t, p, 6)
 }
 
+// A new configuration leaves the keys to the issuers that stay as they are, even
+// while those cannot be reached.
+func TestReconfigured(t *testing.T) {
+	p := newIDP(t)
+	v := p.validator(t)
+	if err := at(t, v, "ec", 0); err != nil {
+		t.Fatal(err)
+	}
+	p.fail()
+	o, is := p.options(), p.issuer()
+	o.Before = v
+	other := is
+	other.Issuer = "https://other.example"
+	next, err := New([]Issuer{other, is}, o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := at(t, next, "ec", time.Minute); err != nil {
+		t.Errorf("an issuer that stays: %v", err)
+	}
+	hits(t, p, 1)
+	is.JWKS += "?other"
+	if next, err = New([]Issuer{is}, o); err != nil {
+		t.Fatal(err)
+	}
+	if err := at(t, next, "ec", time.Minute); !errors.Is(err, ErrNoKeys) {
+		t.Errorf("an issuer with another key set: %v", err)
+	}
+}
+
 // Before the first fetch worked nothing is accepted.
 func TestNeverFetched(t *testing.T) {
 	p := newIDP(t)

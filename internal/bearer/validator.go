@@ -9,6 +9,7 @@ import (
 	"log/slog"
 	"net/netip"
 	"net/url"
+	"reflect"
 	"slices"
 	"strings"
 	"time"
@@ -53,6 +54,7 @@ type Options struct {
 	Roots    *x509.CertPool                                               // who may vouch for key servers; nil: the system's
 	Resolve  func(ctx context.Context, host string) ([]netip.Addr, error) // nil: the system's resolver
 	Loopback bool                                                         // key sets may be at loopback addresses, and by http there; for tests
+	Before   *Validator                                                   // whose keys go on serving for issuers that are the same; nil: none
 	Log      *slog.Logger                                                 // nil: slog.Default
 }
 
@@ -92,9 +94,20 @@ func New(issuers []Issuer, o Options) (*Validator, error) {
 		if is.MaxAge == 0 {
 			is.MaxAge = 24 * time.Hour
 		}
-		v.issuers[is.Issuer] = &issuer{is, newKeySet(is, location, o)}
+		v.issuers[is.Issuer] = o.Before.same(is)
+		if v.issuers[is.Issuer] == nil {
+			v.issuers[is.Issuer] = &issuer{is, newKeySet(is, location, o)}
+		}
 	}
 	return v, nil
+}
+
+// same returns the issuer of v that is configured like is, nil if there is none.
+func (v *Validator) same(is Issuer) *issuer {
+	if v == nil || v.issuers[is.Issuer] == nil || !reflect.DeepEqual(v.issuers[is.Issuer].Issuer, is) {
+		return nil
+	}
+	return v.issuers[is.Issuer]
 }
 
 func (is *Issuer) check(loopback bool) (*url.URL, error) {

@@ -181,7 +181,7 @@ func TestReload(t *testing.T) {
 	edit(t, dir, "acme-id", "other-id")
 	edit(t, dir, "limits: {sessions: 7}", "limitss: {}")
 	r.hup(t, "nothing was changed")
-	r.log.await(t, ConfigFile+":51:1: unknown field")
+	r.log.await(t, ConfigFile+":50:1: unknown field")
 	if st, err = c.Status(t.Context()); err != nil || !slices.Equal(st.Issuers, []string{"acme-id"}) {
 		t.Errorf("after a bad reload: %+v, %v", st, err)
 	}
