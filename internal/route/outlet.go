@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"net"
+	"sync/atomic"
 )
 
 // outletSize is how many messages wait for a stream to the relay that does not
@@ -16,6 +17,7 @@ type outlet struct {
 	net.PacketConn
 	wrote chan struct{} // told about every message, without room for two
 	queue chan []byte   // nil: it is a UDP socket
+	ended atomic.Bool
 }
 
 func newOutlet(conn net.PacketConn) *outlet {
@@ -26,9 +28,16 @@ func newOutlet(conn net.PacketConn) *outlet {
 	return o
 }
 
+// end makes every later WriteTo fail, at which the library gives up what it would
+// repeat.
+func (o *outlet) end() { o.ended.Store(true) }
+
 // WriteTo implements net.PacketConn.
 func (o *outlet) WriteTo(b []byte, to net.Addr) (n int, err error) {
 	n = len(b)
+	if o.ended.Load() {
+		return 0, net.ErrClosed
+	}
 	if o.queue == nil {
 		n, err = o.PacketConn.WriteTo(b, to)
 	} else {

@@ -92,6 +92,7 @@ func (l *relayLeg) session(ctx context.Context) error {
 	context.AfterFunc(ctx, func() { // ends every read, write and transaction
 		defer close(closed)
 		a.release()
+		out.end()
 		conn.Close()
 	})
 	err = a.open(ctx, out, &wait, cancel)

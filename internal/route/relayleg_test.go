@@ -200,4 +200,8 @@ func TestStalledStreamHoldsNobodyUp(t *testing.T) {
 	if err := receive(t, done, "end"); !errors.Is(err, net.ErrClosed) {
 		t.Errorf("ended with %v", err)
 	}
+	o.end()
+	if _, err := o.WriteTo([]byte("x"), nil); !errors.Is(err, net.ErrClosed) {
+		t.Errorf("a message after the end: %v", err)
+	}
 }
