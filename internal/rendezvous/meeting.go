@@ -29,7 +29,7 @@ type Config struct {
 	Hub     *route.Hub
 	Uplink  *uplink.Uplink
 	Carrier *route.Carrier
-	Relay   *signal.Grant    // nil: none yet, see Begin
+	Relay   *signal.Grant    // nil: none yet, see UseRelay
 	Servers []netip.AddrPort // STUN
 	Only    route.Kind       // use paths of this kind alone; "": any
 	// Deliver takes a datagram of the peer. taken is false if it is for

@@ -112,14 +112,6 @@ func (c *Carrier) Origin() (kind Kind, remote netip.AddrPort, ok bool) {
 	return m.path.Kind(), m.path.Remote(), true
 }
 
-// Suspect reports whether the path that is used now has been silent for a
-// second although datagrams were sent on it.
-func (c *Carrier) Suspect() bool {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	return c.choice.current != nil && c.choice.current.suspect(time.Now())
-}
-
 // Silence returns how long the path that is used now has been silent although
 // datagrams were sent on it; zero if it was heard since, or there is none. A
 // datagram that asks for no answer counts too.

@@ -187,7 +187,7 @@ func TestCarrier(t *testing.T) {
 		if err := c.Send(nil); !errors.Is(err, net.ErrClosed) {
 			t.Errorf("send without a path: %v", err)
 		}
-		if _, _, ok := c.Current(); ok || c.Suspect() {
+		if _, _, ok := c.Current(); ok || c.Silence() != 0 {
 			t.Error("there is a path")
 		}
 		var sent []string
@@ -209,12 +209,12 @@ func TestCarrier(t *testing.T) {
 		}
 		c.Send([]byte("1"))
 		time.Sleep(suspectAfter)
-		if !c.Suspect() {
+		if c.Silence() != suspectAfter {
 			t.Error("no doubt after a second")
 		}
 		c.Heard(local)
 		fail = true
-		if err := c.Send([]byte("lost")); !errors.Is(err, broken) || c.Suspect() {
+		if err := c.Send([]byte("lost")); !errors.Is(err, broken) || c.Silence() != 0 {
 			t.Errorf("send on a broken path: %v", err)
 		}
 		c.Add(other)

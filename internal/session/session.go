@@ -209,11 +209,8 @@ func (s *Session) ID() (ID, error) {
 }
 
 // Deliver takes a datagram that arrived for this session by any path, and
-// reports whether it was authentic.
+// reports whether it was authentic, see secure.Conn.Deliver.
 func (s *Session) Deliver(b []byte, m packet.Meta) bool { return s.conn.Deliver(b, m) }
-
-// SetSend changes how datagrams reach the peer.
-func (s *Session) SetSend(send func([]byte) error) { s.conn.SetSend(send) }
 
 // Ping measures one round trip to the peer.
 func (s *Session) Ping(ctx context.Context) (time.Duration, error) {
