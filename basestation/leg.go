@@ -42,6 +42,7 @@ type leg struct {
 	heard       func() time.Time         // when the peer was last heard
 	farewell    func(code latchkey.Code) // tells the peer why it ends; does not wait long
 	shut        func()                   // ends the connection
+	vouch       func()                   // for the connection, when the peer is trusted; nil: none is needed
 	serve       func() error             // carries messages until the connection ends
 
 	// Of legs, which guards them.

@@ -144,7 +144,9 @@ func (t *legs) here(l *leg) bool {
 
 // trust makes l a stranger no more.
 func (t *legs) trust(l *leg) {
-	l.trusted.Store(true)
+	if !l.trusted.Swap(true) && l.vouch != nil {
+		l.vouch()
+	}
 	t.forgetStranger(l)
 }
 

@@ -10,10 +10,10 @@ import (
 // default.
 type Limits struct {
 	Sessions  int // peers connected at once, by UDP; default 20,000, at most 100,000. A quarter as many may be there, by UDP or TCP, whose keys are no device's
-	Streams   int // TCP connections at once; default 10,000
+	Streams   int // TCP connections at once, of which a quarter may be such as StreamsPerSource counts; default 10,000
 	PerSource int // peers that are neither device nor introduced to one, from one IPv4 address or IPv6 /56; default 64
 
-	StreamsPerSource int // TCP connections from one IPv4 address or IPv6 /56; default 256
+	StreamsPerSource int // TCP connections from one IPv4 address or IPv6 /56 on which no device attached, no client was introduced and nothing is relayed; default 256
 	Handshakes       int // DTLS handshakes in progress; default 256
 	PerPrefix        int // of them from one IPv4 address or IPv6 /56; default 32
 

@@ -58,15 +58,16 @@ func (s *station) accept(door net.Listener) error {
 		}
 		s.start(func() { // ends with the connection
 			defer s.streams.leave(conn)
-			if err := s.stream(conn); err != nil {
+			if err := s.stream(conn, func() { s.streams.trust(conn) }); err != nil {
 				s.log.Debug("connection ended", "op", "tcp", "source", sourceOf(conn).String(), "err", err)
 			}
 		})
 	}
 }
 
-// stream serves one TCP connection by its first byte.
-func (s *station) stream(conn net.Conn) error {
+// stream serves one TCP connection by its first byte. It calls trust when the
+// connection turns out to be of use.
+func (s *station) stream(conn net.Conn, trust func()) error {
 	if err := conn.SetDeadline(time.Now().Add(firstTime)); err != nil {
 		return err
 	}
@@ -75,7 +76,7 @@ func (s *station) stream(conn net.Conn) error {
 		return err
 	}
 	if head[0] == tlsHandshake {
-		return s.encrypted(&replay{Conn: conn, head: head[:1]})
+		return s.encrypted(&replay{Conn: conn, head: head[:1]}, trust)
 	}
 	if head[0] > stunLast {
 		return errors.New("neither TLS nor STUN")
@@ -86,7 +87,7 @@ func (s *station) stream(conn net.Conn) error {
 	if !isSTUN(head[:]) {
 		return errors.New("neither TLS nor STUN")
 	}
-	return s.turn(&replay{Conn: conn, head: head[:]})
+	return s.turn(&replay{Conn: conn, head: head[:]}, trust)
 }
 
 // isSTUN judges a whole header (RFC 8489 section 5).
@@ -94,11 +95,11 @@ func isSTUN(head []byte) bool {
 	return head[0] <= stunLast && binary.BigEndian.Uint32(head[4:]) == stunCookie
 }
 
-func (s *station) turn(conn net.Conn) error {
+func (s *station) turn(conn net.Conn, trust func()) error {
 	if err := conn.SetDeadline(time.Time{}); err != nil {
 		return err
 	}
-	s.relay.ServeConn(conn)
+	s.relay.ServeConn(&turnConn{Conn: conn, allocated: trust})
 	return nil
 }
 
@@ -113,7 +114,7 @@ func (s *station) tlsConfig() *tls.Config {
 }
 
 // encrypted serves a TLS connection by its ALPN.
-func (s *station) encrypted(conn net.Conn) error {
+func (s *station) encrypted(conn net.Conn, trust func()) error {
 	c := tls.Server(conn, s.tls)
 	ctx, cancel := context.WithTimeout(s.ctx, firstTime)
 	defer cancel()
@@ -122,9 +123,9 @@ func (s *station) encrypted(conn net.Conn) error {
 	}
 	switch c.ConnectionState().NegotiatedProtocol {
 	case alpnCoAP:
-		return s.peer(c)
+		return s.peer(c, trust)
 	case alpnTURN:
-		return s.turn(c)
+		return s.turn(c, trust)
 	case alpnHTTP2, alpnHTTP1:
 		return s.web.take(c)
 	}
@@ -136,13 +137,13 @@ func (s *station) encrypted(conn net.Conn) error {
 		return err
 	}
 	if isSTUN(head[:]) {
-		return s.turn(&replay{Conn: c, head: head[:]})
+		return s.turn(&replay{Conn: c, head: head[:]}, trust)
 	}
 	return s.web.take(&replay{Conn: c, head: head[:]})
 }
 
 // peer serves CoAP over TLS (RFC 8323) for a peer that proved its key.
-func (s *station) peer(c *tls.Conn) error {
+func (s *station) peer(c *tls.Conn, trust func()) error {
 	state := c.ConnectionState()
 	key, err := secure.PeerKey(state)
 	if err != nil {
@@ -155,7 +156,7 @@ func (s *station) peer(c *tls.Conn) error {
 	l.certificate = sha256.Sum256(state.PeerCertificates[0].Raw)
 	stream := coap.NewStream(c, s.coapConfig(l))
 	l.coap, l.heard, l.serve = stream.Endpoint, stream.LastHeard, stream.Serve
-	l.shut = stream.Close
+	l.shut, l.vouch = stream.Close, trust
 	l.farewell = func(code latchkey.Code) {
 		ctx, cancel := context.WithTimeout(l.ctx, byeTime)
 		defer cancel()

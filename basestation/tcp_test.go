@@ -19,6 +19,7 @@ import (
 	"github.com/latchkey-dev/latchkey/internal/coap"
 	"github.com/latchkey-dev/latchkey/internal/secure"
 	"github.com/latchkey-dev/latchkey/internal/signal"
+	"github.com/latchkey-dev/latchkey/internal/uplink"
 )
 
 // get fetches a path by HTTP of one version.
@@ -177,6 +178,64 @@ func TestStreamLimits(t *testing.T) {
 		t.Error("no answer")
 	}
 	_ = second.Close()
+}
+
+// unknown returns how many are not trusted.
+func (c *crowd) unknown() int {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.strangers.Len()
+}
+
+// TestStreamsOfDevices counts nothing against a source that devices come from:
+// neither their connections nor those of their relayed sessions.
+func TestStreamsOfDevices(t *testing.T) {
+	b := newBase(t, func(s *Server) { s.Limits.StreamsPerSource = 1 })
+	var devices []*peer
+	for _, name := range []string{"gw1", "gw2", "gw3"} {
+		id := latchkey.DeviceID{Product: "acme", Device: name}
+		p := b.connectTLS(b.register(id))
+		p.attach(id)
+		devices = append(devices, p)
+	}
+	s, err := b.serving()
+	if err != nil {
+		t.Fatal(err)
+	}
+	token := latchkey.NewConnectToken()
+	devices[0].upload(1, token)
+	client, up := b.dialUplink(newIdentity(t), uplink.TLS)
+	var connected signal.Connected
+	wants(t, client.do(coap.POST, signal.PathConnect, client.request(gateway, token)), coap.Created, 0, &connected)
+	relayed(t, up, connected.Relay)
+	until(t, "nobody is a stranger", func() bool { return s.streams.unknown() == 0 })
+	stranger := dialTCP(t, b)
+	until(t, "one is", func() bool { return s.streams.unknown() == 1 })
+	if _, err := io.Copy(io.Discard, dialTCP(t, b)); err != nil {
+		t.Errorf("a second stranger: %v", err)
+	}
+	_ = stranger.Close()
+	until(t, "the connections are gone", func() bool { s, _ := b.Status(); return s.Streams == 5 })
+}
+
+// TestStreamsOfStrangers lets the oldest stranger make room in its share.
+func TestStreamsOfStrangers(t *testing.T) {
+	b := newBase(t, func(s *Server) { s.Limits.Streams = 2 * strangerStreams })
+	device := b.connectTLS(b.register(gateway))
+	device.attach(gateway)
+	oldest := dialTCP(t, b)
+	until(t, "it is there", func() bool { s, _ := b.Status(); return s.Streams == 2 })
+	dialTCP(t, b)
+	until(t, "both are there", func() bool { s, _ := b.Status(); return s.Streams == 3 })
+	newest := dialTCP(t, b)
+	_ = oldest.SetReadDeadline(time.Now().Add(firstTime / 2))
+	if _, err := oldest.Read(make([]byte, 1)); !errors.Is(err, io.EOF) {
+		t.Errorf("the oldest one: %v", err)
+	}
+	if mapped := binding(t, newest); mapped == "" {
+		t.Error("no answer")
+	}
+	device.attach(gateway)
 }
 
 // TestStrangersPerSource lets no more strangers in than there may be, while

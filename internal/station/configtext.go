@@ -62,7 +62,7 @@ const configLimits = `# Absent limits have these values. Those marked * take eff
 # * sessions: 20000                 # peers connected at once by UDP, at most 100000; a quarter as many may be clients
 #   streams: 10000                  # TCP connections at once
 #   per_source: 64                  # peers that are neither device nor introduced to one, from one IPv4 address or IPv6 /56
-#   streams_per_source: 256         # TCP connections from there
+#   streams_per_source: 256         # TCP connections from there without device, introduced client or relayed session
 # * handshakes: 256                 # in progress at once
 # * handshakes_per_source: 32
 #   introductions: 50000            # at once
