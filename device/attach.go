@@ -165,7 +165,7 @@ func (a *attachment) run(ctx context.Context) {
 			return
 		}
 		if errors.Is(err, errMoved) {
-			if rest := attachPause - time.Since(began); rest > 0 {
+			if rest := attachPause - time.Since(began); rest > 0 && a.config.load().equal(c) {
 				a.pause(ctx, rest)
 			}
 			continue

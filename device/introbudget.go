@@ -14,7 +14,7 @@ import (
 // one key gets a share, so that no client takes it all from the others.
 const (
 	introRate, introBurst = 8, 32
-	shareRate, shareBurst = 0.5, 8
+	shareRate, shareBurst = 1, 16
 	// maxShares keys have a share of their own; more are refused until one has
 	// rested for as long as it takes to fill a share.
 	maxShares = 1024

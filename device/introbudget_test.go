@@ -32,7 +32,7 @@ func TestIntroBudget(t *testing.T) {
 			granted++
 		}
 	}
-	if granted < shareBurst+25 || granted > shareBurst+31 {
+	if granted < shareBurst+55 || granted > shareBurst+61 {
 		t.Errorf("one client got %d introductions in a minute", granted)
 	}
 	if !b.of(modest, now) {

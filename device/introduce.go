@@ -22,6 +22,9 @@ import (
 // introTime bounds an introduction until the client is heard.
 const introTime = 20 * time.Second
 
+// refusalTime is how long the paths of a refused client are kept.
+const refusalTime = 250 * time.Millisecond
+
 // An introduction is one meeting with a client, and the session that comes of
 // it or that it brings new paths.
 type introduction struct {
@@ -212,6 +215,10 @@ func (i *introduction) run() {
 	if err != nil {
 		if !errors.Is(err, context.Canceled) {
 			i.att.srv.log.Info("introduced client did not come", "op", "introduce", "peer", i.key, "err", err)
+		}
+		select { // the client may still have to hear the refusal, by a relay that ends with us
+		case <-time.After(refusalTime):
+		case <-i.att.srv.ctx.Done():
 		}
 		return
 	}
