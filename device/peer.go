@@ -202,7 +202,7 @@ func (p *peer) adopt(i *introduction) {
 	i.number = p.introduced
 	p.mu.Unlock()
 	p.carrier.DoubtLocal() // the client would not ask if all were well
-	go func() { // ends with the session, with i, or when another is adopted
+	go func() {            // ends with the session, with i, or when another is adopted
 		defer p.work.end()
 		defer i.close()
 		select {
