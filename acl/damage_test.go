@@ -2,8 +2,11 @@ package acl
 
 import (
 	"bytes"
+	"compress/gzip"
+	"encoding/binary"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"maps"
 	"math/rand/v2"
@@ -12,13 +15,13 @@ import (
 	"runtime"
 	"strings"
 	"testing"
+	"time"
 
-	bolt "go.etcd.io/bbolt"
+	"github.com/latchkey-dev/latchkey/internal/vault"
 )
 
-// fullFile returns a file with branch pages, inline buckets, overflow pages and
-// free pages, and what is in it.
-func fullFile(t testing.TB) ([]byte, *state) {
+// fullFile returns a file with some of everything, and what is in it.
+func fullFile(t testing.TB) ([]byte, map[vault.ID]vault.Record) {
 	t.Helper()
 	s := newStore(t)
 	random := rand.New(rand.NewPCG(1, 1))
@@ -36,7 +39,7 @@ func fullFile(t testing.TB) ([]byte, *state) {
 		})
 	}
 	update(t, s, func(tx *Tx) error { return tx.RemoveUser("user-1-7") })
-	want := s.now.Load().state
+	want := s.vault.Records()
 	if err := s.Close(); err != nil {
 		t.Fatal(err)
 	}
@@ -45,26 +48,6 @@ func fullFile(t testing.TB) ([]byte, *state) {
 		t.Fatal(err)
 	}
 	return data, want
-}
-
-// livePages returns the pages that are in use, metas included.
-func livePages(t testing.TB, data []byte) []int {
-	t.Helper()
-	root, pages, err := newestMeta(data)
-	if err != nil {
-		t.Fatal(err)
-	}
-	r := &pageReader{data: data, pages: pages, used: make([]bool, pages), visit: func(_, _, _ []byte) error { return nil }}
-	if err := r.walk(root, nil, nil, 0, r.bucket); err != nil {
-		t.Fatal(err)
-	}
-	live := []int{0, 1}
-	for i, used := range r.used {
-		if used {
-			live = append(live, i)
-		}
-	}
-	return live
 }
 
 // openBytes opens a file with that content.
@@ -93,16 +76,16 @@ func openBytes(t testing.TB, data []byte) (*Store, error) {
 
 // refusedOrSame fails the test unless data is refused as damaged, or holds want
 // to the last byte and can be changed. It reports which of them it was.
-func refusedOrSame(t *testing.T, what string, data []byte, want *state) (refused bool) {
+func refusedOrSame(t *testing.T, what string, data []byte, want map[vault.ID]vault.Record) (refused bool) {
 	t.Helper()
 	s, err := openBytes(t, data)
 	if err != nil {
-		if !errors.Is(err, ErrDamaged) {
+		if !errors.Is(err, ErrDamaged) || !strings.Contains(err.Error(), "pair again") {
 			t.Errorf("%s: %v", what, err)
 		}
 		return true
 	}
-	if !maps.Equal(s.now.Load().records, want.records) || s.now.Load().generation != want.generation {
+	if !maps.Equal(s.vault.Records(), want) || generation(t, s) != 5 {
 		t.Errorf("%s: accepted with another content", what)
 		return false
 	}
@@ -114,257 +97,153 @@ func refusedOrSame(t *testing.T, what string, data []byte, want *state) (refused
 	return false
 }
 
+// Bits turned over: the file is refused, or holds what it held.
 func TestFlippedBits(t *testing.T) {
 	data, want := fullFile(t)
-	live := livePages(t, data)
 	seed := rand.Uint64()
 	random := rand.New(rand.NewPCG(seed, 0))
 	refused := 0
 	for range flips {
+		at, bit := random.IntN(len(data)), random.IntN(8)
 		damaged := bytes.Clone(data)
-		at := live[random.IntN(len(live))]*pageSize + random.IntN(pageSize)
-		bit := random.IntN(8)
 		damaged[at] ^= 1 << bit
-		what := fmt.Sprintf("seed %d: page %d, byte %d, bit %d", seed, at/pageSize, at%pageSize, bit)
-		if refusedOrSame(t, what, damaged, want) {
+		if refusedOrSame(t, fmt.Sprintf("seed %d: byte %d, bit %d", seed, at, bit), damaged, want) {
 			refused++
 		}
 	}
-	if refused < flips/4 {
+	if refused < flips/10 {
 		t.Errorf("only %d of %d flips were refused: they did not hit what counts", refused, flips)
 	}
 	t.Logf("%d of %d flips refused, the others harmless", refused, flips)
 }
 
-// The first bytes of each page hold numbers that bbolt follows: every bit of
-// them is turned over.
-func TestFlippedHeaders(t *testing.T) {
-	data, want := fullFile(t)
-	for _, page := range livePages(t, data) {
-		for at := range headerSize + 2*elementSize {
-			for _, mask := range []byte{1 << (at % 8), 0xff} {
-				damaged := bytes.Clone(data)
-				damaged[page*pageSize+at] ^= mask
-				st, err := parseFile(damaged)
-				if err == nil && !maps.Equal(st.records, want.records) {
-					t.Errorf("page %d, byte %d, mask %x: accepted with another content", page, at, mask)
-				}
-			}
-		}
-	}
-}
-
-// Damage to either meta page must not bring back the state before the last
-// change.
-func TestDamagedMeta(t *testing.T) {
-	data, want := fullFile(t)
-	for page := range 2 {
-		for _, size := range []int{1, 64, 512, pageSize} {
-			damaged := bytes.Clone(data)
-			at := page*pageSize + headerSize
-			clear(damaged[at : at+min(size, pageSize-headerSize)])
-			if refusedOrSame(t, fmt.Sprintf("meta %d, %d bytes", page, size), damaged, want) {
-				t.Errorf("meta %d, %d bytes: refused, though the other one is whole", page, size)
-			}
-		}
-	}
-	clear(data[:2*pageSize])
-	if !refusedOrSame(t, "both metas", data, want) {
-		t.Error("both metas gone: accepted")
-	}
-}
-
 func TestTruncated(t *testing.T) {
+	const page = 4096
 	data, want := fullFile(t)
-	last := 0
-	for _, page := range livePages(t, data) {
-		last = max(last, page)
-	}
-	for page := range len(data) / pageSize {
-		for _, size := range []int{page * pageSize, page*pageSize + 1, page*pageSize + pageSize/2} {
+	for size := 0; size < len(data); size += page {
+		for _, size := range []int{size, size + 1, size + page/2} {
 			refused := refusedOrSame(t, fmt.Sprintf("%d bytes", size), data[:size], want)
-			if !refused && size < (last+1)*pageSize {
-				t.Errorf("%d bytes: accepted, though page %d is in use", size, last)
-			}
-		}
-	}
-	for n := range 64 {
-		if _, err := openBytes(t, data[:n]); !errors.Is(err, ErrDamaged) {
-			t.Errorf("%d bytes: %v", n, err)
-		}
-	}
-}
-
-func TestSwappedPages(t *testing.T) {
-	data, want := fullFile(t)
-	live := livePages(t, data)
-	for i, a := range live {
-		for _, b := range live[:i] {
-			for _, fixNumbers := range []bool{false, true} {
-				damaged := bytes.Clone(data)
-				copy(damaged[a*pageSize:][:pageSize], data[b*pageSize:][:pageSize])
-				copy(damaged[b*pageSize:][:pageSize], data[a*pageSize:][:pageSize])
-				if fixNumbers { // each page says that it belongs where it lies
-					copy(damaged[a*pageSize:][:8], data[a*pageSize:][:8])
-					copy(damaged[b*pageSize:][:8], data[b*pageSize:][:8])
-				}
-				st, err := parseFile(damaged)
-				if err == nil && !maps.Equal(st.records, want.records) {
-					t.Errorf("pages %d and %d: accepted with another content", a, b)
-				}
-				if err == nil && a > 1 {
-					t.Errorf("pages %d and %d: accepted", a, b)
-				}
+			if !refused && size < len(data)/2 {
+				t.Errorf("%d bytes of %d: accepted", size, len(data))
 			}
 		}
 	}
 }
 
-// Content that bbolt finds in order, but that is not what the last change wrote.
-func TestForeignContent(t *testing.T) {
-	s := newStore(t)
-	pair(t, s, "anna", RoleAdmin, 1)
-	pair(t, s, "bob", RoleGuest, 2)
-	pair(t, s, "carl", RoleGuest, 3)
-	if err := s.Close(); err != nil {
+// Records that are whole and still make no sense are refused.
+func TestNonsense(t *testing.T) {
+	defaults := &Tx{state: newState(), changes: make(map[vault.ID]vault.Record)}
+	if err := putDefaults(defaults); err != nil {
 		t.Fatal(err)
 	}
-	get := func(tx *bolt.Tx, bucket, key string) []byte {
-		return bytes.Clone(tx.Bucket([]byte(bucket)).Get([]byte(key)))
-	}
-	put := func(tx *bolt.Tx, bucket, key string, value []byte) error {
-		return tx.Bucket([]byte(bucket)).Put([]byte(key), value)
-	}
-	about := func(tx *bolt.Tx, s summary) error {
-		id, r := s.record()
-		return put(tx, id.bucket, id.key, []byte(r))
-	}
-	now, err := Open(s.path)
-	if err != nil {
-		t.Fatal(err)
-	}
-	right := now.now.Load().summarize()
-	now.Close()
-	for _, c := range []struct {
-		name string
-		fn   func(*bolt.Tx) error
-		want error
+	bob, key := `{"name":"bob","role":"user"}`, `{"fingerprint":"`+fingerprint(1).String()+`","user":"bob"}`
+	place := keyID(fingerprint(1)).Key
+	for name, c := range map[string]struct {
+		records [][3]string // bucket, key, payload; without a payload it is missing
+		ok      bool
 	}{
-		{"a record lost", func(tx *bolt.Tx) error { return tx.Bucket([]byte(usersBucket)).Delete([]byte("carl")) }, ErrDamaged},
-		{"all users and keys lost", func(tx *bolt.Tx) error {
-			return errors.Join(tx.DeleteBucket([]byte(usersBucket)), tx.DeleteBucket([]byte(keysBucket)))
-		}, ErrDamaged},
-		{"everything lost", func(tx *bolt.Tx) error {
-			for _, b := range buckets {
-				if err := tx.DeleteBucket([]byte(b)); err != nil && b != settingsBucket {
-					return err
-				}
-			}
-			return nil
-		}, ErrDamaged},
-		{"records swapped", func(tx *bolt.Tx) error {
-			b, c := get(tx, usersBucket, "bob"), get(tx, usersBucket, "carl")
-			return errors.Join(put(tx, usersBucket, "bob", c), put(tx, usersBucket, "carl", b))
-		}, ErrDamaged},
-		{"a record under another key", func(tx *bolt.Tx) error { return put(tx, usersBucket, "dora", get(tx, usersBucket, "bob")) }, ErrDamaged},
-		{"a record in another bucket", func(tx *bolt.Tx) error { return put(tx, rolesBucket, "bob", get(tx, usersBucket, "bob")) }, ErrDamaged},
-		{"a whole record that nobody wrote", func(tx *bolt.Tx) error {
-			id := recordID{settingsBucket, "x"}
-			b, err := tx.CreateBucketIfNotExists([]byte(settingsBucket))
-			return errors.Join(err, b.Put([]byte("x"), []byte(seal(id, []byte(`"y"`)))))
-		}, ErrDamaged},
-		{"a record from before", func(tx *bolt.Tx) error {
-			id := recordID{usersBucket, "bob"}
-			return put(tx, usersBucket, "bob", []byte(seal(id, []byte(`{"name":"bob","role":"admin"}`))))
-		}, ErrDamaged},
-		{"an empty record", func(tx *bolt.Tx) error { return put(tx, usersBucket, "bob", nil) }, ErrDamaged},
-		{"a bucket that is not ours", func(tx *bolt.Tx) error {
-			b, err := tx.CreateBucket([]byte("more"))
-			return errors.Join(err, b.Put([]byte("a"), []byte("b")))
-		}, ErrDamaged},
-		{"a bucket in a bucket", func(tx *bolt.Tx) error {
-			_, err := tx.Bucket([]byte(usersBucket)).CreateBucket([]byte("more"))
-			return err
-		}, ErrDamaged},
-		{"no summary", func(tx *bolt.Tx) error { return tx.Bucket([]byte(aboutBucket)).Delete([]byte(summaryKey)) }, ErrDamaged},
-		{"a summary of another time", func(tx *bolt.Tx) error {
-			old := right
-			old.Count--
-			return about(tx, old)
-		}, ErrDamaged},
-		{"a later version", func(tx *bolt.Tx) error {
-			later := right
-			later.Version = Version + 1
-			return about(tx, later)
-		}, ErrNewer},
-		{"a later version with later fields", func(tx *bolt.Tx) error {
-			id, _ := right.record()
-			return put(tx, id.bucket, id.key, []byte(seal(id, []byte(`{"version":2,"tree":[1,2]}`))))
-		}, ErrNewer},
+		"nobody":                       {nil, true},
+		"in order":                     {[][3]string{{usersBucket, "bob", bob}, {keysBucket, place, key}, {settingsBucket, "a", `"b"`}}, true},
+		"a user elsewhere":             {[][3]string{{usersBucket, "carl", bob}}, false},
+		"a user in another bucket":     {[][3]string{{rolesBucket, "bob", bob}}, false},
+		"a user in two cases":          {[][3]string{{usersBucket, "bob", bob}, {usersBucket, "BOB", `{"name":"BOB","role":"user"}`}}, false},
+		"a user of an unknown role":    {[][3]string{{usersBucket, "bob", `{"name":"bob","role":"king"}`}}, false},
+		"a user as a stranger":         {[][3]string{{usersBucket, "bob", `{"name":"bob","role":"unpaired"}`}}, false},
+		"a user of an unknown policy":  {[][3]string{{usersBucket, "bob", `{"name":"bob","role":"user","policies":["x"]}`}}, false},
+		"an unknown field":             {[][3]string{{usersBucket, "bob", `{"more":1,` + bob[1:]}}, false},
+		"no JSON":                      {[][3]string{{usersBucket, "bob", "bob"}}, false},
+		"a key of nobody":              {[][3]string{{keysBucket, place, key}}, false},
+		"a key elsewhere":              {[][3]string{{usersBucket, "bob", bob}, {keysBucket, keyID(fingerprint(2)).Key, key}}, false},
+		"a key without a fingerprint":  {[][3]string{{usersBucket, "bob", bob}, {keysBucket, place, `{"user":"bob"}`}}, false},
+		"a role elsewhere":             {[][3]string{{rolesBucket, "king", `{"name":"queen","policies":[]}`}}, false},
+		"a role of an unknown policy":  {[][3]string{{rolesBucket, "king", `{"name":"king","policies":["x"]}`}}, false},
+		"a built-in role missing":      {[][3]string{{rolesBucket, RoleUnpaired, ""}}, false},
+		"a policy missing":             {[][3]string{{policiesBucket, RoleGuest, ""}}, false},
+		"a policy elsewhere":           {[][3]string{{policiesBucket, "x", `{"name":"y","statements":[{"effect":"deny","actions":["*"],"resources":["/**"]}]}`}}, false},
+		"a policy of another language": {[][3]string{{policiesBucket, "x", `{"name":"x","statements":[{"effect":"perhaps","actions":["*"],"resources":["/**"]}]}`}}, false},
+		"a setting that is not a text": {[][3]string{{settingsBucket, "a", `1`}}, false},
 	} {
-		data, err := os.ReadFile(s.path)
-		if err != nil {
-			t.Fatal(err)
+		records := maps.Clone(defaults.changes)
+		for _, r := range c.records {
+			id := vault.ID{Bucket: r[0], Key: r[1]}
+			if records[id] = vault.Seal(id, []byte(r[2])); r[2] == "" {
+				delete(records, id)
+			}
 		}
 		path := filepath.Join(t.TempDir(), "access.db")
-		if err := os.WriteFile(path, data, 0o600); err != nil {
+		if err := vault.Create(path, kind, records); err != nil {
 			t.Fatal(err)
 		}
-		db, err := bolt.Open(path, 0o600, options(os.OpenFile))
-		if err != nil {
-			t.Fatal(err)
-		}
-		if err := errors.Join(db.Update(c.fn), db.Close()); err != nil {
-			t.Fatalf("%s: %v", c.name, err)
-		}
-		again, err := Open(path)
-		if !errors.Is(err, c.want) || !strings.Contains(err.Error(), path) {
-			t.Errorf("%s: %v", c.name, err)
-		}
-		if err == nil {
-			again.Close()
-		}
-	}
-}
-
-func TestOtherFiles(t *testing.T) {
-	foreign := filepath.Join(t.TempDir(), "foreign.db")
-	db, err := bolt.Open(foreign, 0o600, nil)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := db.Close(); err != nil {
-		t.Fatal(err)
-	}
-	empty, err := os.ReadFile(foreign)
-	if err != nil {
-		t.Fatal(err)
-	}
-	for name, data := range map[string][]byte{
-		"an empty file":        {},
-		"one byte":             {0},
-		"zeros":                make([]byte, 32<<10),
-		"text":                 []byte(strings.Repeat("users: []\n", 10_000)),
-		"random bytes":         randomBytes(64 << 10),
-		"a database of others": empty,
-	} {
-		if _, err := openBytes(t, data); !errors.Is(err, ErrDamaged) {
+		s, err := Open(path)
+		if c.ok != (err == nil) || err != nil && (!errors.Is(err, ErrDamaged) || !strings.Contains(err.Error(), path)) {
 			t.Errorf("%s: %v", name, err)
 		}
+		if err == nil {
+			s.Close()
+		}
 	}
 }
 
-func randomBytes(n int) []byte {
-	b := make([]byte, n)
-	random := rand.New(rand.NewPCG(1, 2))
-	for i := range b {
-		b[i] = byte(random.Uint32())
+// The format stays: a file that an earlier Latchkey wrote opens, holds what it
+// held, and can be changed.
+func TestOldFile(t *testing.T) {
+	if binary.NativeEndian.Uint16([]byte{1, 0}) != 1 {
+		return // the file is in the byte order of its machine
 	}
-	return b
+	packed, err := os.ReadFile(filepath.Join("testdata", "access-v1.db.gz"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	unpacker, err := gzip.NewReader(bytes.NewReader(packed))
+	if err != nil {
+		t.Fatal(err)
+	}
+	data, err := io.ReadAll(unpacker)
+	if err != nil {
+		t.Fatal(err)
+	}
+	s, err := openBytes(t, data)
+	if err != nil {
+		t.Fatal(err)
+	}
+	added := time.Date(2026, 11, 21, 19, 0, 0, 123456789, time.UTC)
+	night, err := ParsePolicy("night", []byte(`{"name":"night","statements":[{"effect":"deny","actions":["*"],"resources":["/a<b>&c/**"]}]}`))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i := range 2 {
+		if err := s.View(func(tx *Tx) error {
+			k, _ := tx.Key(fingerprint(3))
+			r, _ := tx.Role("night-watch")
+			p, _ := tx.Policy("night")
+			v, _ := tx.Setting("device.name")
+			got := fmt.Sprint(tx.Users(), tx.Keys("anna"), k, r, text(t, p), v, len(tx.Roles()), len(tx.Policies()), tx.Generation())
+			want := fmt.Sprint(
+				[]User{
+					{"Zoë", "night-watch", []string{"night"}, added, added.Add(time.Hour)},
+					{"anna", RoleAdmin, nil, time.Time{}, time.Time{}},
+				},
+				[]Key{{fingerprint(1), "anna", "laptop", nil, time.Time{}, "manual", time.Time{}}},
+				Key{fingerprint(3), "Zoë", "Zoë's phone", []string{"user"}, added, "local-open", added.Add(time.Minute)},
+				Role{"night-watch", []string{"guest", "night"}},
+				text(t, night), "Küche \"<&>\"\u2028", 5, 5, 4+i)
+			if got != want {
+				t.Errorf("got  %s\nwant %s", got, want)
+			}
+			return nil
+		}); err != nil {
+			t.Fatal(err)
+		}
+		if _, ok := s.Lookup(fingerprint(2)); ok {
+			t.Error("bob, who was removed, is there")
+		}
+		update(t, s, func(tx *Tx) error { return tx.SetSetting("more", "x") })
+		s = reopen(t, s)
+	}
 }
 
 func TestOpenRefuses(t *testing.T) {
-	data, _ := fullFile(t)
+	data, records := fullFile(t)
 	write := func(t *testing.T, mode fs.FileMode) string {
 		t.Helper()
 		path := filepath.Join(t.TempDir(), "access.db")
@@ -389,31 +268,33 @@ func TestOpenRefuses(t *testing.T) {
 		t.Error("Open made a file")
 	}
 	refuses("a directory", ErrLoose, t.TempDir(), "not a regular file")
+	newer, later := filepath.Join(t.TempDir(), "access.db"), *kind
+	later.Version++
+	if err := vault.Create(newer, &later, records); err != nil {
+		t.Fatal(err)
+	}
+	refuses("a later version", ErrNewer, newer, "update Latchkey")
+	large := write(t, 0o600)
+	if err := os.Truncate(large, MaxFile+1); err != nil {
+		t.Fatal(err)
+	}
+	refuses("a large file", ErrDamaged, large, fmt.Sprint(MaxFile))
 	if runtime.GOOS == "windows" {
 		return
 	}
-	for _, mode := range []fs.FileMode{0o640, 0o604, 0o660, 0o666, 0o601} {
-		path := write(t, mode)
-		refuses(mode.String(), ErrLoose, path, "chmod 600 "+path)
-	}
-	for _, mode := range []fs.FileMode{0o770, 0o702, 0o777} {
-		path := write(t, 0o600)
-		if err := os.Chmod(filepath.Dir(path), mode); err != nil {
-			t.Fatal(err)
-		}
-		refuses("directory "+mode.String(), ErrLoose, path, "chmod 700 "+filepath.Dir(path))
-		if _, err := Create(path + ".new"); !errors.Is(err, ErrLoose) {
-			t.Errorf("Create in a directory %s: %v", mode, err)
-		}
-		if _, err := os.Lstat(path + ".new"); err == nil {
-			t.Error("Create made a file where others can replace it")
-		}
-	}
-	link := filepath.Join(t.TempDir(), "access.db")
-	if err := os.Symlink(write(t, 0o600), link); err != nil {
+	path := write(t, 0o640)
+	refuses("a file that others can read", ErrLoose, path, "chmod 600 "+path)
+	path = write(t, 0o600)
+	if err := os.Chmod(filepath.Dir(path), 0o770); err != nil {
 		t.Fatal(err)
 	}
-	refuses("a symbolic link", ErrLoose, link, "not a regular file")
+	refuses("a directory that others can write", ErrLoose, path, "chmod 700 "+filepath.Dir(path))
+	if _, err := Create(path + ".new"); !errors.Is(err, ErrLoose) {
+		t.Errorf("Create where others can write: %v", err)
+	}
+	if _, err := os.Lstat(path + ".new"); err == nil {
+		t.Error("Create made a file where others can replace it")
+	}
 }
 
 func TestSecondProcess(t *testing.T) {
@@ -466,61 +347,4 @@ func TestCreate(t *testing.T) {
 			t.Errorf("%s has mode %v, %v", name, info.Mode(), err)
 		}
 	}
-}
-
-// What this package reads without bbolt is what bbolt reads, and bbolt finds the
-// file in order.
-func TestPagesEqualBolt(t *testing.T) {
-	data, want := fullFile(t)
-	path := filepath.Join(t.TempDir(), "access.db")
-	if err := os.WriteFile(path, data, 0o600); err != nil {
-		t.Fatal(err)
-	}
-	db, err := bolt.Open(path, 0o600, options(os.OpenFile))
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer db.Close()
-	got := make(map[recordID]record)
-	err = db.View(func(tx *bolt.Tx) error {
-		for err := range tx.Check() {
-			t.Error(err)
-		}
-		return tx.ForEach(func(bucket []byte, b *bolt.Bucket) error {
-			return b.ForEach(func(key, value []byte) error {
-				got[recordID{string(bucket), string(key)}] = record(value)
-				return nil
-			})
-		})
-	})
-	if err != nil {
-		t.Fatal(err)
-	}
-	id, r := want.summarize().record()
-	if got[id] != r {
-		t.Error("another summary")
-	}
-	delete(got, id)
-	if !maps.Equal(got, want.records) {
-		t.Error("other records")
-	}
-	if live := livePages(t, data); len(live) < 20 {
-		t.Errorf("only %d live pages: the file is too simple to test with", len(live))
-	}
-}
-
-// FuzzParseFile overwrites two places of a file in use.
-func FuzzParseFile(f *testing.F) {
-	data, want := fullFile(f)
-	live := livePages(f, data)
-	f.Add(uint16(0), uint16(16), []byte{1, 2, 3}, uint16(1), uint16(24), []byte{0xff})
-	f.Add(uint16(2), uint16(8), []byte{2, 0, 1, 0}, uint16(5), uint16(16), []byte{1, 0, 0, 0, 16})
-	f.Fuzz(func(t *testing.T, page1, at1 uint16, patch1 []byte, page2, at2 uint16, patch2 []byte) {
-		damaged := bytes.Clone(data)
-		copy(damaged[live[int(page1)%len(live)]*pageSize+int(at1)%pageSize:], patch1)
-		copy(damaged[live[int(page2)%len(live)]*pageSize+int(at2)%pageSize:], patch2)
-		if st, err := parseFile(damaged); err == nil && !maps.Equal(st.records, want.records) {
-			t.Error("accepted with another content")
-		}
-	})
 }

@@ -51,6 +51,6 @@
 //
 // Deciding: policy.go, evaluate.go, then resource.go, template.go and
 // condition.go, which match. Who is judged: authorize.go. Keeping: store.go for
-// the order of things, file.go and codec.go for what is on disk, pages.go for the
-// check before bbolt maps the file.
+// the order of things, codec.go for what is on disk; the file itself is
+// internal/vault's.
 package acl

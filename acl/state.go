@@ -19,8 +19,7 @@ type state struct {
 	policies map[string]*Policy
 	settings map[string]string
 
-	records    map[recordID]record // the same, as it lies in the file
-	generation uint64              // of the last change in here
+	generation uint64 // of the last change in here
 }
 
 func newState() *state {
@@ -31,7 +30,6 @@ func newState() *state {
 		roles:    make(map[string]*Role),
 		policies: make(map[string]*Policy),
 		settings: make(map[string]string),
-		records:  make(map[recordID]record),
 	}
 }
 
@@ -43,7 +41,6 @@ func (st *state) clone() *state {
 		roles:      maps.Clone(st.roles),
 		policies:   maps.Clone(st.policies),
 		settings:   maps.Clone(st.settings),
-		records:    maps.Clone(st.records),
 		generation: st.generation,
 	}
 }

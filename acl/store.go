@@ -1,15 +1,14 @@
 package acl
 
 import (
-	"errors"
 	"fmt"
 	"io/fs"
-	"os"
 	"path/filepath"
 	"sync"
 	"sync/atomic"
 
 	"github.com/latchkey-dev/latchkey"
+	"github.com/latchkey-dev/latchkey/internal/vault"
 )
 
 // A Store keeps users, keys, roles, policies and settings in one file, and all
@@ -20,12 +19,11 @@ type Store struct {
 	now  atomic.Pointer[snapshot] // never nil
 
 	writing sync.Mutex // one change at a time; guards what follows
-	file    *file      // nil after a failure: must be opened again before a change
-	refused summary    // of a change that was answered with an error and may be in the file
+	vault   *vault.Vault
 	closed  bool
 
-	// commit is (*file).commit; tests make it fail at chosen points.
-	commit func(*file, map[recordID]record, *state) error
+	// commit is vault.Commit; tests make it fail.
+	commit func(map[vault.ID]vault.Record) error
 }
 
 // A snapshot is what decisions are made from.
@@ -45,17 +43,11 @@ type snapshot struct {
 // that is made 0700 if it is missing; a file that is there already, whatever is
 // in it, is fs.ErrExist.
 func Create(path string) (*Store, error) {
-	if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
-		return nil, err
-	}
-	if err := checkDir(path); err != nil {
-		return nil, err
-	}
-	tx := &Tx{state: newState(), changes: make(map[recordID]record)}
+	tx := &Tx{state: newState(), changes: make(map[vault.ID]vault.Record)}
 	if err := putDefaults(tx); err != nil {
 		return nil, err
 	}
-	if err := createFile(path, tx.state); err != nil {
+	if err := vault.Create(path, kind, tx.changes); err != nil {
 		return nil, fmt.Errorf("create access database: %w", err)
 	}
 	return Open(path)
@@ -70,11 +62,13 @@ func Open(path string) (*Store, error) {
 	if err != nil {
 		return nil, err
 	}
-	f, st, err := openFile(path)
+	st := newState()
+	v, err := vault.Open(path, kind, st.load)
 	if err != nil {
 		return nil, fmt.Errorf("open access database: %w", err)
 	}
-	s := &Store{path: path, file: f, commit: (*file).commit}
+	st.generation = v.Generation()
+	s := &Store{path: path, vault: v, commit: v.Commit}
 	s.now.Store(&snapshot{state: st, changed: make(chan struct{})})
 	return s, nil
 }
@@ -88,10 +82,7 @@ func (s *Store) Close() error {
 	}
 	s.closed = true
 	s.publish(&snapshot{state: newState(), closed: true, err: fs.ErrClosed})
-	if s.file == nil {
-		return nil
-	}
-	return s.file.close()
+	return s.vault.Close()
 }
 
 // View runs fn on the present state, which does not change meanwhile.
@@ -120,7 +111,7 @@ func (s *Store) Update(fn func(*Tx) error) error {
 		return fmt.Errorf("%s: %w", s.path, fs.ErrClosed)
 	}
 	now := s.now.Load()
-	tx := &Tx{state: now.clone(), changes: make(map[recordID]record)}
+	tx := &Tx{state: now.clone(), changes: make(map[vault.ID]vault.Record)}
 	err := fn(tx)
 	tx.finished = true
 	if err != nil || len(tx.changes) == 0 {
@@ -138,7 +129,7 @@ func (s *Store) Update(fn func(*Tx) error) error {
 	if removed > 0 {
 		s.publish(&snapshot{state: now.state, held: held, err: now.err})
 	}
-	if err := s.write(now.state, next, tx.changes); err != nil {
+	if err := s.commit(tx.changes); err != nil {
 		if removed > 0 {
 			err = fmt.Errorf("%w; %d removed keys are refused until this process ends, but a restart would bring them back: try again", err, removed)
 		}
@@ -147,70 +138,6 @@ func (s *Store) Update(fn func(*Tx) error) error {
 	}
 	s.publish(&snapshot{state: next, held: still(held, next)})
 	return nil
-}
-
-// write brings the file from the state now to the state next.
-func (s *Store) write(now, next *state, changes map[recordID]record) error {
-	if s.file == nil {
-		if err := s.reopen(now); err != nil {
-			return err
-		}
-	} else if err := s.file.check(now.summarize()); err != nil {
-		return err
-	}
-	err := s.commit(s.file, changes, next)
-	if err == nil {
-		return nil
-	}
-	// Now the file may hold the one state or the other. Ask it.
-	s.close()
-	s.refused = next.summarize()
-	f, there, openErr := openFile(s.path)
-	if openErr != nil {
-		return fmt.Errorf("%w; whether it is in the file is unknown: %w", err, openErr)
-	}
-	s.file = f
-	switch there.summarize() {
-	case now.summarize():
-		return err
-	case next.summarize():
-		if again := f.rewrite(next); again != nil {
-			s.close()
-			return fmt.Errorf("%w; after a restart it may be in force: %w", err, again)
-		}
-		return nil
-	}
-	s.close()
-	return damaged(s.path, err)
-}
-
-// reopen opens the file after a failure. It must hold the state now, which is
-// what callers were told. If it holds the change that was refused, that change
-// is taken back.
-func (s *Store) reopen(now *state) error {
-	f, there, err := openFile(s.path)
-	if err != nil {
-		return err
-	}
-	s.file = f
-	switch there.summarize() {
-	case now.summarize():
-		return nil
-	case s.refused:
-		if err := f.rewrite(now); err != nil {
-			s.close()
-			return err
-		}
-		return nil
-	}
-	s.close()
-	return damaged(s.path, errors.New("it was changed by somebody else"))
-}
-
-// close lets go of the file; the next change opens it again.
-func (s *Store) close() {
-	_ = s.file.close() // what it holds is read again either way
-	s.file = nil
 }
 
 // hold returns the keys to refuse while the change from now to next is written,

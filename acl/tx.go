@@ -10,6 +10,7 @@ import (
 	"unicode/utf8"
 
 	"github.com/latchkey-dev/latchkey"
+	"github.com/latchkey-dev/latchkey/internal/vault"
 )
 
 // A Tx reads, and inside Store.Update changes, one state of a store. It belongs
@@ -20,7 +21,7 @@ import (
 // to take back everything, return an error from the function.
 type Tx struct {
 	state    *state
-	changes  map[recordID]record // to be written; "" removes. nil: read only
+	changes  map[vault.ID]vault.Record // to be written; "" removes. nil: read only
 	force    bool
 	finished bool
 }
@@ -142,7 +143,7 @@ func (tx *Tx) RemoveUser(name string) error {
 			}
 		}
 	}
-	return tx.drop(recordID{usersBucket, name}, func(st *state) { st.dropUser(name) })
+	return tx.drop(vault.ID{Bucket: usersBucket, Key: name}, func(st *state) { st.dropUser(name) })
 }
 
 func (tx *Tx) putUser(u User) error {
@@ -150,7 +151,7 @@ func (tx *Tx) putUser(u User) error {
 	if err != nil {
 		return err
 	}
-	return tx.put(recordID{usersBucket, u.Name}, clean, func(st *state) { st.putUser(clean) })
+	return tx.put(vault.ID{Bucket: usersBucket, Key: u.Name}, clean, func(st *state) { st.putUser(clean) })
 }
 
 // AddKey adds a key. It is latchkey.ErrConflict if the key is there already,
@@ -194,7 +195,7 @@ func (tx *Tx) PutRole(r Role) error {
 	if err != nil {
 		return err
 	}
-	return tx.put(recordID{rolesBucket, r.Name}, clean, func(st *state) { st.roles[r.Name] = clean })
+	return tx.put(vault.ID{Bucket: rolesBucket, Key: r.Name}, clean, func(st *state) { st.roles[r.Name] = clean })
 }
 
 // RemoveRole removes a role. It is latchkey.ErrConflict while a user has it, and
@@ -211,7 +212,7 @@ func (tx *Tx) RemoveRole(name string) error {
 			return fmt.Errorf("remove role %q: user %q has it: %w", name, u.Name, latchkey.ErrConflict)
 		}
 	}
-	return tx.drop(recordID{rolesBucket, name}, func(st *state) { delete(st.roles, name) })
+	return tx.drop(vault.ID{Bucket: rolesBucket, Key: name}, func(st *state) { delete(st.roles, name) })
 }
 
 // PutPolicy adds a policy or replaces the one of that name.
@@ -219,7 +220,7 @@ func (tx *Tx) PutPolicy(p *Policy) error {
 	if p == nil || p.name == "" {
 		return mistake("a policy comes from NewPolicy or ParsePolicy")
 	}
-	return tx.put(recordID{policiesBucket, p.name}, p, func(st *state) { st.policies[p.name] = p })
+	return tx.put(vault.ID{Bucket: policiesBucket, Key: p.name}, p, func(st *state) { st.policies[p.name] = p })
 }
 
 // RemovePolicy removes a policy. It is latchkey.ErrConflict while a role, user
@@ -231,7 +232,7 @@ func (tx *Tx) RemovePolicy(name string) error {
 	if holder := tx.state.holder(name); holder != "" {
 		return fmt.Errorf("remove policy %q: %s has it: %w", name, holder, latchkey.ErrConflict)
 	}
-	return tx.drop(recordID{policiesBucket, name}, func(st *state) { delete(st.policies, name) })
+	return tx.drop(vault.ID{Bucket: policiesBucket, Key: name}, func(st *state) { delete(st.policies, name) })
 }
 
 // SetSetting stores a value of valid UTF-8, at most MaxSetting bytes. What it
@@ -243,7 +244,7 @@ func (tx *Tx) SetSetting(name, value string) error {
 	if len(value) > MaxSetting || !utf8.ValidString(value) {
 		return mistake("setting %q: a value is at most %d bytes of valid UTF-8", name, MaxSetting)
 	}
-	return tx.put(recordID{settingsBucket, name}, value, func(st *state) { st.settings[name] = value })
+	return tx.put(vault.ID{Bucket: settingsBucket, Key: name}, value, func(st *state) { st.settings[name] = value })
 }
 
 // RemoveSetting removes a setting, if it is there.
@@ -251,11 +252,11 @@ func (tx *Tx) RemoveSetting(name string) error {
 	if _, ok := tx.state.settings[name]; !ok {
 		return nil
 	}
-	return tx.drop(recordID{settingsBucket, name}, func(st *state) { delete(st.settings, name) })
+	return tx.drop(vault.ID{Bucket: settingsBucket, Key: name}, func(st *state) { delete(st.settings, name) })
 }
 
-// put stores a value in both its forms: decoded by apply, and as a record.
-func (tx *Tx) put(id recordID, value any, apply func(*state)) error {
+// put stores a value in both its forms: decoded by apply, and as a record to write.
+func (tx *Tx) put(id vault.ID, value any, apply func(*state)) error {
 	if tx.changes == nil || tx.finished {
 		return errReadOnly
 	}
@@ -263,22 +264,20 @@ func (tx *Tx) put(id recordID, value any, apply func(*state)) error {
 	if err != nil {
 		return err
 	}
-	if id.bucket == policiesBucket && len(payload) > MaxPolicySize {
-		return fmt.Errorf("policy %q has %d bytes, %d are the most: %w", id.key, len(payload), MaxPolicySize, latchkey.ErrTooLarge)
+	if id.Bucket == policiesBucket && len(payload) > MaxPolicySize {
+		return fmt.Errorf("policy %q has %d bytes, %d are the most: %w", id.Key, len(payload), MaxPolicySize, latchkey.ErrTooLarge)
 	}
 	apply(tx.state)
-	r := seal(id, payload)
-	tx.state.records[id], tx.changes[id] = r, r
+	tx.changes[id] = vault.Seal(id, payload)
 	return nil
 }
 
 // drop removes what put stored.
-func (tx *Tx) drop(id recordID, apply func(*state)) error {
+func (tx *Tx) drop(id vault.ID, apply func(*state)) error {
 	if tx.changes == nil || tx.finished {
 		return errReadOnly
 	}
 	apply(tx.state)
-	delete(tx.state.records, id)
 	tx.changes[id] = ""
 	return nil
 }

@@ -8,6 +8,7 @@ import (
 	"testing"
 
 	"github.com/latchkey-dev/latchkey"
+	"github.com/latchkey-dev/latchkey/internal/vault"
 )
 
 //go:embed testdata/vectors/*.json
@@ -76,7 +77,7 @@ func readVectors(t *testing.T) map[string]vectorFile {
 			t.Fatal(err)
 		}
 		var f vectorFile
-		if err := decode(text, &f); err != nil {
+		if err := vault.Decode(text, &f); err != nil {
 			t.Fatalf("%s: %v", e.Name(), err)
 		}
 		out[e.Name()] = f

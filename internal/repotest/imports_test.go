@@ -56,8 +56,8 @@ func TestImportsPointDown(t *testing.T) {
 	}
 }
 
-// sole names the packages that may import a library: one, but for the two ends
-// of TURN and the stores that share a file format.
+// sole names the packages that may import a library: one, but for the two
+// ends of TURN.
 var sole = map[string][]string{
 	"github.com/pion/dtls/":         {"internal/secure"},
 	"github.com/pion/sctp":          {"internal/stream"},
@@ -65,7 +65,7 @@ var sole = map[string][]string{
 	"github.com/pion/turn/":         {"internal/route", "internal/relay"},
 	"github.com/pion/mdns/":         {"internal/discover"},
 	"github.com/plgd-dev/go-coap/":  {"internal/coap"},
-	"go.etcd.io/bbolt":              {"internal/vault", "acl", "internal/registry"},
+	"go.etcd.io/bbolt":              {"internal/vault"},
 	"github.com/golang-jwt/":        {"internal/bearer"},
 	"github.com/fxamacker/cbor/":    {"internal/signal"},
 	"filippo.io/nistec":             {"internal/pake"},

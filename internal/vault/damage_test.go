@@ -20,7 +20,6 @@ const (
 	usersBucket = "users"
 	keysBucket  = "keys"
 	textsBucket = "texts"
-	flips       = 300 // single bits turned over
 )
 
 var (
@@ -344,6 +343,7 @@ func TestForeignContent(t *testing.T) {
 		"a summary without a hash": {func(tx *bolt.Tx) error {
 			return sealed(tx, aboutBucket, summaryKey, `{"version":1,"generation":1,"count":4}`)
 		}, errDamaged},
+		"a summary without a version":       {func(tx *bolt.Tx) error { return about(tx, right, 0) }, errDamaged},
 		"a later version":                   {func(tx *bolt.Tx) error { return about(tx, right, 2) }, errNewer},
 		"a later version with later fields": {func(tx *bolt.Tx) error { return sealed(tx, aboutBucket, summaryKey, `{"version":2,"tree":[1,2]}`) }, errNewer},
 	} {

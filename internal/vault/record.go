@@ -112,6 +112,9 @@ func (k *Kind) readSummary(r Record) (t total, err error) {
 	if n, err := hex.Decode(t.hash[:], []byte(s.Hash[:min(len(s.Hash), 2*sha256.Size)])); err != nil || n != sha256.Size {
 		return t, fmt.Errorf("the summary has no hash")
 	}
+	if s.Version < 1 {
+		return t, fmt.Errorf("the summary has no version")
+	}
 	t.generation, t.count = s.Generation, s.Count
 	return t, nil
 }

@@ -1,0 +1,5 @@
+//go:build lab
+
+package vault
+
+const flips = 1000
