@@ -54,6 +54,7 @@ func (s *Store) RemoveDevice(id latchkey.DeviceID) error {
 		if d == nil {
 			return fmt.Errorf("remove device %q: %w", id, latchkey.ErrNotFound)
 		}
+		s.skip(id, 0)
 		t.dropDevice(d)
 		return nil
 	})
@@ -100,8 +101,8 @@ func (s *Store) ByKey(fp latchkey.Fingerprint) (Device, bool) {
 func (s *Store) shown(now *snapshot, d *Device) Device {
 	c := d.clone()
 	c.Keys = slices.DeleteFunc(c.Keys, func(k Key) bool { return now.held[grant{key: k.Fingerprint}] })
-	s.seenMu.Lock()
-	defer s.seenMu.Unlock()
+	s.noteMu.Lock()
+	defer s.noteMu.Unlock()
 	if seen, ok := s.seen[d.ID]; ok {
 		c.Seen = seen
 	}
@@ -114,22 +115,22 @@ func (s *Store) Saw(id latchkey.DeviceID, now time.Time) {
 	if s.now.Load().devices[id] == nil || checkTimes(now) != nil {
 		return
 	}
-	s.seenMu.Lock()
-	defer s.seenMu.Unlock()
+	s.noteMu.Lock()
+	defer s.noteMu.Unlock()
 	s.seen[id] = plainTime(now)
 }
 
-// Flush writes what Saw noted.
+// Flush writes what Saw noted, in one commit.
 func (s *Store) Flush() error {
-	s.seenMu.Lock()
+	s.noteMu.Lock()
 	noted := len(s.seen)
-	s.seenMu.Unlock()
+	s.noteMu.Unlock()
 	if noted == 0 {
 		return nil
 	}
 	err := s.update(func(t *tx) error {
-		s.seenMu.Lock()
-		defer s.seenMu.Unlock()
+		s.noteMu.Lock()
+		defer s.noteMu.Unlock()
 		for id, seen := range s.seen {
 			if d := t.devices[id]; d != nil && !d.Seen.Equal(seen) {
 				c := d.clone()
@@ -143,8 +144,8 @@ func (s *Store) Flush() error {
 		return err
 	}
 	now := s.now.Load()
-	s.seenMu.Lock()
-	defer s.seenMu.Unlock()
+	s.noteMu.Lock()
+	defer s.noteMu.Unlock()
 	for id, seen := range s.seen {
 		if d := now.devices[id]; d == nil || d.Seen.Equal(seen) {
 			delete(s.seen, id)

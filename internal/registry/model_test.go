@@ -18,6 +18,7 @@ import (
 type model struct {
 	keys    map[int]string // fingerprint numbers to devices
 	version map[string]uint64
+	kept    map[string]uint64        // versions with which the tokens changed, which a restart leaves
 	tokens  map[string]map[int]Token // token numbers
 	used    map[string]map[int]int
 }
@@ -64,7 +65,7 @@ func TestModel(t *testing.T) {
 			r.Fatal(err)
 		}
 		defer func() { s.Close() }()
-		m := &model{map[int]string{}, map[string]uint64{}, map[string]map[int]Token{}, map[string]map[int]int{}}
+		m := &model{map[int]string{}, map[string]uint64{}, map[string]uint64{}, map[string]map[int]Token{}, map[string]map[int]int{}}
 		ids := rapid.SampledFrom([]string{"acme/a", "acme/b", "zeta/a"})
 		small := rapid.IntRange(0, 5)
 		r.Repeat(map[string]func(*rapid.T){
@@ -92,6 +93,7 @@ func TestModel(t *testing.T) {
 				}
 				maps.DeleteFunc(m.keys, func(_ int, d string) bool { return d == id })
 				delete(m.version, id)
+				delete(m.kept, id)
 				delete(m.tokens, id)
 				delete(m.used, id)
 			},
@@ -117,6 +119,9 @@ func TestModel(t *testing.T) {
 				}
 				if err != nil {
 					return
+				}
+				if m.version[id] == 0 || !maps.Equal(next, m.tokens[id]) {
+					m.kept[id] = version
 				}
 				m.tokens[id], m.version[id] = next, version
 				maps.DeleteFunc(m.used[id], func(n, _ int) bool { return next[n].Uses == 0 })
@@ -149,6 +154,7 @@ func TestModel(t *testing.T) {
 				if s, err = Open(s.path); err != nil {
 					r.Fatal(err)
 				}
+				m.version = maps.Clone(m.kept)
 			},
 			"": func(r *rapid.T) {
 				total := 0
@@ -187,7 +193,7 @@ func FuzzLoad(f *testing.F) {
 		if st.load(map[vault.ID]vault.Record{id: vault.Seal(id, payload)}) != nil {
 			return
 		}
-		x := &tx{state: newState(), changes: make(map[vault.ID]vault.Record)}
+		x := newState().begin()
 		for _, d := range st.devices {
 			x.putDevice(d)
 		}

@@ -4,7 +4,6 @@ import (
 	"encoding/hex"
 	"encoding/json"
 	"fmt"
-	"maps"
 	"time"
 
 	"github.com/latchkey-dev/latchkey"
@@ -98,18 +97,6 @@ func newState() *state {
 		uses:     make(map[use]int),
 		operator: make(map[string]*operatorToken),
 		hashes:   make(map[[32]byte]string),
-	}
-}
-
-func (st *state) clone() *state {
-	return &state{
-		devices:  maps.Clone(st.devices),
-		keys:     maps.Clone(st.keys),
-		lists:    maps.Clone(st.lists),
-		uses:     maps.Clone(st.uses),
-		operator: maps.Clone(st.operator),
-		hashes:   maps.Clone(st.hashes),
-		tokens:   st.tokens,
 	}
 }
 

@@ -27,8 +27,9 @@ type Store struct {
 	vault   *vault.Vault
 	closed  bool
 
-	seenMu sync.Mutex
+	noteMu sync.Mutex
 	seen   map[latchkey.DeviceID]time.Time // since the last Flush
+	ahead  map[latchkey.DeviceID]uint64    // versions of uploads that changed nothing, above the stored ones
 
 	// commit is vault.Commit; tests make it fail at chosen points.
 	commit func(map[vault.ID]vault.Record) error
@@ -72,7 +73,7 @@ func Open(path string) (*Store, error) {
 	if err != nil {
 		return nil, fmt.Errorf("open registry: %w", err)
 	}
-	s := &Store{path: path, vault: v, commit: v.Commit, seen: make(map[latchkey.DeviceID]time.Time)}
+	s := &Store{path: path, vault: v, commit: v.Commit, seen: make(map[latchkey.DeviceID]time.Time), ahead: make(map[latchkey.DeviceID]uint64)}
 	s.now.Store(&snapshot{state: st})
 	return s, nil
 }
@@ -133,7 +134,7 @@ func (s *Store) take() []*change {
 // write makes and commits the changes of a batch, and answers each.
 func (s *Store) write(batch []*change) {
 	now := s.now.Load()
-	t := &tx{state: now.clone(), changes: make(map[vault.ID]vault.Record)}
+	t := now.begin()
 	answers := make([]error, len(batch))
 	finished := false
 	defer func() { // also after a panic, or the others would wait for ever

@@ -208,6 +208,38 @@ func TestReplaceTokens(t *testing.T) {
 	}
 }
 
+// TestSameTokens writes nothing for an upload that changes nothing but the
+// version, which counts as long as the registry is open.
+func TestSameTokens(t *testing.T) {
+	s := newStore(t)
+	gw1 := add(t, s, "acme/gw1", 1)
+	token := Token{Hash: latchkey.NewConnectToken().Hash().Sum(), Expires: noon.Add(time.Hour)}
+	replace(t, s, gw1, 3, token)
+	before := s.vault.Generation()
+	replace(t, s, gw1, 5, token)
+	if n := s.vault.Generation() - before; n != 0 || s.TokensVersion(gw1) != 5 {
+		t.Errorf("%d commits, version %d", n, s.TokensVersion(gw1))
+	}
+	for _, list := range [][]Token{{token}, nil} {
+		if v, err := s.ReplaceTokens(gw1, 4, list); !errors.Is(err, latchkey.ErrConflict) || v != 5 {
+			t.Errorf("an earlier version: %d, %v", v, err)
+		}
+	}
+	replace(t, s, gw1, 8, token)
+	if s = reopen(t, s); s.TokensVersion(gw1) != 3 {
+		t.Errorf("version %d", s.TokensVersion(gw1))
+	}
+	replace(t, s, gw1, 9, token)
+	if err := s.RemoveDevice(gw1); err != nil {
+		t.Fatal(err)
+	}
+	add(t, s, "acme/gw1", 1)
+	if v := s.TokensVersion(gw1); v != 0 {
+		t.Errorf("version %d of a device that is new", v)
+	}
+	replace(t, s, gw1, 1, token)
+}
+
 func TestRedeem(t *testing.T) {
 	s := newStore(t)
 	gw1, gw2 := add(t, s, "acme/gw1", 1), add(t, s, "acme/gw2", 2)

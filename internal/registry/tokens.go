@@ -16,7 +16,9 @@ import (
 // which it returns. Counts of use stay with the tokens that stay. A version that
 // is not above the stored one is latchkey.ErrConflict, and the stored one is
 // returned; only the very same upload once more is fine, because its answer may
-// have been lost. latchkey.ErrNotFound: there is no such device;
+// have been lost. Of an upload that changes nothing but the version, the version
+// is kept in memory alone: after a crash or a restart the one before is stored,
+// with the same tokens. latchkey.ErrNotFound: there is no such device;
 // latchkey.ErrTooMany: more than MaxTokens, or MaxTokensTotal.
 func (s *Store) ReplaceTokens(id latchkey.DeviceID, version uint64, tokens []Token) (uint64, error) {
 	if len(tokens) > MaxTokens {
@@ -35,15 +37,20 @@ func (s *Store) ReplaceTokens(id latchkey.DeviceID, version uint64, tokens []Tok
 	}
 	var stored uint64
 	err := s.update(func(t *tx) error {
-		stored = 0
+		stored = s.skipped(id)
 		if t.devices[id] == nil {
 			return fmt.Errorf("tokens of %q: %w", id, latchkey.ErrNotFound)
 		}
 		total := t.tokens + len(next.tokens)
 		if old := t.lists[id]; old != nil {
-			stored = old.version
+			stored = max(stored, old.version)
 			total -= len(old.tokens)
-			if version == stored && maps.Equal(old.tokens, next.tokens) {
+			same := version >= stored && maps.Equal(old.tokens, next.tokens)
+			if same && version == stored {
+				return nil
+			}
+			if same && s.now.Load().lists[id] == old { // what is on disk, not of this batch
+				s.skip(id, version)
 				return nil
 			}
 		}
@@ -62,11 +69,28 @@ func (s *Store) ReplaceTokens(id latchkey.DeviceID, version uint64, tokens []Tok
 	return stored, err
 }
 
+// skip notes the version of an upload that changed nothing; 0 forgets it.
+func (s *Store) skip(id latchkey.DeviceID, version uint64) {
+	s.noteMu.Lock()
+	defer s.noteMu.Unlock()
+	if version == 0 {
+		delete(s.ahead, id)
+	} else {
+		s.ahead[id] = version
+	}
+}
+
+func (s *Store) skipped(id latchkey.DeviceID) uint64 {
+	s.noteMu.Lock()
+	defer s.noteMu.Unlock()
+	return s.ahead[id]
+}
+
 // TokensVersion returns the version of the tokens that a device uploaded last, 0
 // if it uploaded none.
 func (s *Store) TokensVersion(id latchkey.DeviceID) uint64 {
 	if l := s.now.Load().lists[id]; l != nil {
-		return l.version
+		return max(l.version, s.skipped(id))
 	}
 	return 0
 }
