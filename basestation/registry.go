@@ -14,8 +14,10 @@ import (
 type Registry interface {
 	// ByKey returns the device that the holder of the key may attach as.
 	ByKey(key latchkey.Fingerprint) (registry.Device, bool)
-	// Saw notes that a device is attached.
+	// Saw notes that a device is attached. It need not be kept before Flush.
 	Saw(id latchkey.DeviceID, now time.Time)
+	// Flush keeps what Saw noted. It is called every minute.
+	Flush() error
 	// TokensVersion returns the version of the tokens that a device uploaded.
 	TokensVersion(id latchkey.DeviceID) uint64
 	// ReplaceTokens replaces the tokens of a device. With latchkey.ErrConflict it

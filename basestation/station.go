@@ -19,6 +19,9 @@ import (
 	"github.com/latchkey-dev/latchkey/internal/secure"
 )
 
+// flushEvery bounds how much of "last seen" a crash loses.
+const flushEvery = time.Minute
+
 // A station is a Server while it serves.
 type station struct {
 	srv      *Server
@@ -125,6 +128,7 @@ func (s *station) serve(ctx context.Context) error {
 	}
 	s.start(func() { s.legs.run(s.ctx, s.care) })
 	s.start(func() { s.sweep(s.ctx) })
+	s.start(func() { s.keepSeen(s.ctx) })
 	s.start(s.web.serve)
 	if s.srv.Ready != nil {
 		s.srv.Ready(s.info())
@@ -138,6 +142,22 @@ func (s *station) serve(ctx context.Context) error {
 	s.stop()
 	reading.Wait()
 	return err
+}
+
+// keepSeen makes the registry keep what was seen, until ctx ends.
+func (s *station) keepSeen(ctx context.Context) {
+	ticker := time.NewTicker(flushEvery)
+	defer ticker.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-ticker.C:
+			if err := s.registry.Flush(); err != nil {
+				s.log.Warn("not kept when devices were seen", "op", "flush", "err", err)
+			}
+		}
+	}
 }
 
 // stop ends everything and waits for it.
