@@ -9,7 +9,6 @@ import (
 	"log/slog"
 	"net/netip"
 	"net/url"
-	"reflect"
 	"slices"
 	"strings"
 	"time"
@@ -94,20 +93,27 @@ func New(issuers []Issuer, o Options) (*Validator, error) {
 		if is.MaxAge == 0 {
 			is.MaxAge = 24 * time.Hour
 		}
-		v.issuers[is.Issuer] = o.Before.same(is)
-		if v.issuers[is.Issuer] == nil {
-			v.issuers[is.Issuer] = &issuer{is, newKeySet(is, location, o)}
+		keys := o.Before.keysFor(is)
+		if keys == nil {
+			keys = newKeySet(is, location, o)
 		}
+		v.issuers[is.Issuer] = &issuer{is, keys}
 	}
 	return v, nil
 }
 
-// same returns the issuer of v that is configured like is, nil if there is none.
-func (v *Validator) same(is Issuer) *issuer {
-	if v == nil || v.issuers[is.Issuer] == nil || !reflect.DeepEqual(v.issuers[is.Issuer].Issuer, is) {
+// keysFor returns the key set that v has for an issuer whose keys are configured
+// like those of is; nil if there is none.
+func (v *Validator) keysFor(is Issuer) *keySet {
+	if v == nil || v.issuers[is.Issuer] == nil {
 		return nil
 	}
-	return v.issuers[is.Issuer]
+	before := v.issuers[is.Issuer]
+	if before.JWKS != is.JWKS || before.AllowPrivate != is.AllowPrivate || before.Refresh != is.Refresh ||
+		before.MaxAge != is.MaxAge || !slices.Equal(before.Algorithms, is.Algorithms) {
+		return nil
+	}
+	return before.keys
 }
 
 func (is *Issuer) check(loopback bool) (*url.URL, error) {
