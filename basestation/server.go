@@ -44,8 +44,9 @@ type Server struct {
 
 	Addr string // host:port for UDP and TCP; "": DefaultAddr
 
-	// PublicAddrs are what peers are told to use for STUN and TURN, host:port, at
-	// most 8. None: the address that they dialled.
+	// PublicAddrs are where peers are told to send STUN requests, host:port, at
+	// most 8. They use those that are IP addresses, and if there are none the
+	// address that they reached the basestation at. TURN is at that one always.
 	PublicAddrs []string
 
 	// Issuers are those whose JWTs open the gate. None: only connect tokens do.

@@ -34,7 +34,7 @@ overwritten.`,
 	}
 	f := c.Flags()
 	f.StringVar(&s.Listen, "listen", ":5684", "UDP and TCP address, `[HOST]:PORT`")
-	f.StringArrayVar(&s.PublicAddrs, "public-address", nil, "`ADDRESS` where peers find STUN and TURN: IP or HOST, with :PORT where it differs; repeatable")
+	f.StringArrayVar(&s.PublicAddrs, "public-address", nil, "`ADDRESS` where peers send STUN requests: IP or HOST, with :PORT where it differs; repeatable")
 	return p.JSONFlag(c)
 }
 

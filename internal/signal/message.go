@@ -39,7 +39,7 @@ type Attach struct {
 type Attached struct {
 	Time          time.Time      // the basestation's clock
 	Mapped        netip.AddrPort // where the device's datagrams come from
-	Servers       []string       // host:port for STUN and TURN; none: the address that was dialled
+	Servers       []string       // host:port for STUN; none that is an IP address: where the basestation was reached
 	TokensVersion uint64         // of the tokens the basestation has
 }
 

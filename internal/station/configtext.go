@@ -30,8 +30,8 @@ const configHead = `# Configuration of latchkey-basestation. Unknown settings ar
 
 listen: %s # UDP and TCP, [HOST]:PORT
 
-# Where peers find STUN and TURN: IP or HOST, with :PORT where a router in front
-# maps another. Without any, peers use the address that they dialled.
+# Where peers send STUN requests: IP, with :PORT where a router in front maps
+# another. Without any, and for a HOST, they use the address that they dialled.
 public_addresses: [%s]
 
 log_level: info # debug, info, warn, error
