@@ -8,46 +8,58 @@ import (
 	"github.com/latchkey-dev/latchkey"
 )
 
-// Waits before a device attaches again. Each is drawn at random from nothing up
-// to a ceiling that doubles, so that devices that lost their basestation at the
-// same moment do not return at the same moment.
+// A trouble is why a device is not attached, by how soon it makes sense to try
+// again.
+type trouble int
+
 const (
-	reachFirst, reachLast     = time.Second, 30 * time.Second     // nobody answers
-	refuseFirst, refuseLast   = 10 * time.Second, 5 * time.Minute // the basestation does not want us
-	replaceFirst, replaceLast = time.Minute, 30 * time.Minute     // another device took our place
-	steady                    = time.Minute                       // attached for this long, the past is forgotten
+	unreached trouble = iota // nobody answers
+	unwanted                 // the basestation does not want us
+	ousted                   // another device took our place
 )
+
+// Waits before a device attaches again. Each is drawn at random from nothing up
+// to a ceiling that doubles from first to last, so that devices that lost their
+// basestation at the same moment do not return at the same moment.
+var waits = map[trouble]struct{ first, last time.Duration }{
+	unreached: {time.Second, 30 * time.Second},
+	unwanted:  {10 * time.Second, 5 * time.Minute},
+	ousted:    {time.Minute, 30 * time.Minute},
+}
+
+// steady is how long a device must have been attached for the past to be
+// forgotten.
+const steady = time.Minute
 
 // A backoff says how long to wait before attaching again.
 type backoff struct {
 	ceiling time.Duration
-	kind    error // of the last failure
+	last    trouble
 }
 
 // next takes why the device is not attached any more, and how long it was.
 func (b *backoff) next(err error, attached time.Duration, random func(time.Duration) time.Duration) time.Duration {
-	kind, first, last := kindOf(err)
-	if attached >= steady && kind != latchkey.ErrReplaced || kind != b.kind {
+	now := troubleOf(err)
+	if attached >= steady && now != ousted || now != b.last {
 		b.ceiling = 0
 	}
-	b.kind = kind
-	b.ceiling = min(max(2*b.ceiling, first), last)
-	if kind == latchkey.ErrReplaced {
+	b.last = now
+	b.ceiling = min(max(2*b.ceiling, waits[now].first), waits[now].last)
+	if now == ousted {
 		return b.ceiling + random(b.ceiling) // never sooner, or two devices take turns
 	}
 	return random(b.ceiling)
 }
 
-// kindOf sorts failures by how soon it makes sense to try again.
-func kindOf(err error) (kind error, first, last time.Duration) {
+func troubleOf(err error) trouble {
 	switch {
 	case errors.Is(err, latchkey.ErrReplaced):
-		return latchkey.ErrReplaced, replaceFirst, replaceLast
+		return ousted
 	case errors.Is(err, latchkey.ErrNotRegistered), errors.Is(err, latchkey.ErrWrongID), errors.Is(err, latchkey.ErrRevoked),
 		errors.Is(err, latchkey.ErrForbidden), errors.Is(err, latchkey.ErrTooMany), errors.Is(err, latchkey.ErrIdentityChanged):
-		return latchkey.ErrForbidden, refuseFirst, refuseLast
+		return unwanted
 	}
-	return nil, reachFirst, reachLast
+	return unreached
 }
 
 // upTo returns a random time below d.

@@ -18,13 +18,11 @@ import (
 
 // places are addresses that no session may reach by a relay.
 func places(special ...string) (all []netip.Addr) {
-	for _, s := range []string{
+	special = append(special,
 		"0.0.0.0", "10.0.0.1", "100.64.0.1", "127.0.0.1", "127.0.0.53", "127.1.1.1", "169.254.169.254", "172.16.0.1",
 		"192.0.0.1", "192.0.2.1", "192.168.1.1", "198.18.0.1", "198.51.100.1", "203.0.113.5", "224.0.0.1",
 		"239.255.255.250", "240.0.0.1", "255.255.255.255", "168.63.129.16", "8.8.8.8", "100.100.100.200", "10.255.255.255",
-	} {
-		special = append(special, s)
-	}
+	)
 	for _, s := range special {
 		a := netip.MustParseAddr(s)
 		b := a.As4()

@@ -39,7 +39,7 @@ func TestDecodeSaysWhere(t *testing.T) {
 		line, column int
 		message      string
 	}{
-		{"name: a\nnmae: b\n", 2, 1, `unknown field "nmae"`},
+		{"name: a\nnome: b\n", 2, 1, `unknown field "nome"`},
 		{"name: a\nname: b\n", 2, 1, "name"},
 		{"listen: 5690\n", 1, 9, "[HOST]:PORT"},
 		{"log_level: loud\n", 1, 12, "loud"},

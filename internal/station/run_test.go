@@ -105,7 +105,7 @@ func TestRunRefuses(t *testing.T) {
 		{"no key", remove(basestation.KeyFile), nil, "not set up", false},
 		{"no registry", remove(basestation.RegistryFile), nil, "not set up", false},
 		{"no configuration", remove(ConfigFile), nil, "not set up", false},
-		{"unknown field", func(t *testing.T, dir string) { edit(t, dir, "log_level:", "log_levle:") }, nil, ConfigFile + ":10:1: unknown field", false},
+		{"unknown field", func(t *testing.T, dir string) { edit(t, dir, "log_level:", "log_lvl:") }, nil, ConfigFile + ":10:1: unknown field", false},
 		{"truncated registry", cut(4096), registry.ErrDamaged, basestation.RegistryFile, false},
 		{"empty registry", cut(0), registry.ErrDamaged, basestation.RegistryFile, false},
 		{"loose key", loose(basestation.KeyFile), latchkey.ErrKeyFileMode, "chmod 600", true},
