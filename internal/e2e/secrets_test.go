@@ -88,7 +88,8 @@ func TestCanary(t *testing.T) {
 		return store.Check(gw1, token.Hash(), identityOf(t, c).Fingerprint(), time.Now()) == nil
 	})
 	away(t, c)
-	c.Logger = logs.log()
+	c = &client.Client{Dir: c.Dir, NoDiscovery: true, Logger: logs.log()}
+	defer c.Close()
 	far, err := c.DialWith(deadline(t), "home", client.DialOptions{Via: client.ViaRelay})
 	if err != nil {
 		t.Fatal(err)
@@ -137,7 +138,8 @@ func TestSecretsStayOutOfLogs(t *testing.T) {
 		t.Fatal(err)
 	}
 	away(t, c)
-	c.Logger = logs.log()
+	c = &client.Client{Dir: c.Dir, NoDiscovery: true, Logger: logs.log()}
+	defer c.Close()
 	seen := d.introduces(td.info.Fingerprint)
 	for _, o := range []client.DialOptions{{Via: client.ViaRelay}, {Via: client.ViaDirect}, {JWT: jwt}, {Token: token}} {
 		conn, err := c.DialWith(deadline(t), "home", o)

@@ -1,7 +1,13 @@
 package tunnel
 
 import (
+	"errors"
+	"fmt"
+	"io"
 	"net"
+	"sync/atomic"
+	"syscall"
+	"time"
 
 	"github.com/latchkey-dev/latchkey"
 )
@@ -22,17 +28,60 @@ func half(c net.Conn) Half {
 	case Half:
 		return c
 	case *net.TCPConn:
-		return tcpHalf{c}
+		return &tcpHalf{TCPConn: c, writing: make(chan struct{}, 1)}
 	case closeWriter:
 		return closeWriterHalf{c}
 	}
 	return plainHalf{c}
 }
 
-// tcpHalf sends RST for a reset.
-type tcpHalf struct{ *net.TCPConn }
+// tcpHalf sends RST for a reset, and takes none for an end: the system reports a
+// reset once, and if that was to a write, the next read says end of file. What
+// was cut short must not be passed on as complete.
+type tcpHalf struct {
+	*net.TCPConn
+	writing chan struct{} // holds an element during a write
+	broken  atomic.Bool   // a write has failed
+}
 
-func (h tcpHalf) Reset(latchkey.Code) {
+// brokenTime is how long an end waits for a write that may tell more.
+const brokenTime = 50 * time.Millisecond
+
+// Read implements net.Conn.
+func (h *tcpHalf) Read(b []byte) (int, error) {
+	n, err := h.TCPConn.Read(b)
+	if errors.Is(err, io.EOF) && h.wasReset() {
+		err = fmt.Errorf("read %v: %w", h.RemoteAddr(), syscall.ECONNRESET)
+	}
+	return n, err
+}
+
+// Write implements net.Conn.
+func (h *tcpHalf) Write(b []byte) (int, error) {
+	h.writing <- struct{}{}
+	n, err := h.TCPConn.Write(b)
+	if err != nil {
+		h.broken.Store(true)
+	}
+	<-h.writing
+	return n, err
+}
+
+// wasReset waits for a write under way to end, not for long: the other side may
+// have ended its direction and not be reading.
+func (h *tcpHalf) wasReset() bool {
+	timer := time.NewTimer(brokenTime)
+	defer timer.Stop()
+	select {
+	case h.writing <- struct{}{}:
+		<-h.writing
+	case <-timer.C:
+	}
+	return h.broken.Load()
+}
+
+// Reset implements Half.
+func (h *tcpHalf) Reset(latchkey.Code) {
 	_ = h.SetLinger(0)
 	_ = h.Close()
 }

@@ -91,7 +91,7 @@ func (s *splice) carry(dst, src Half, count *atomic.Int64) {
 
 // pass copies until src ends. A source that can write its own buffers out does.
 func pass(dst, src net.Conn, count *atomic.Int64) error {
-	_, kernel := src.(tcpHalf) // its WriteTo would only allocate a buffer
+	_, kernel := src.(*tcpHalf) // its WriteTo would only allocate a buffer
 	if from, ok := src.(io.WriterTo); ok && !kernel {
 		_, err := from.WriteTo(counted{dst, count})
 		return err
