@@ -2,6 +2,7 @@ package stream
 
 import (
 	"sync"
+	"sync/atomic"
 	"time"
 )
 
@@ -69,6 +70,7 @@ func (b *Budget) scarce() bool {
 type pool struct {
 	elastic Budget
 	process *Budget
+	streams atomic.Int64 // that have a floor
 }
 
 func newPool(elastic int64, process *Budget) *pool {
@@ -77,7 +79,18 @@ func newPool(elastic int64, process *Budget) *pool {
 
 // open takes the floor of a new stream. It reports false when the budget of
 // the process is used up.
-func (p *pool) open() bool { return p.process.take(floorCredit) }
+func (p *pool) open() bool {
+	if !p.process.take(floorCredit) {
+		return false
+	}
+	p.streams.Add(1)
+	return true
+}
+
+// fair is what a stream keeps when others want more: half of an even share. A
+// stream whose reader has stopped gives nothing back, so without this its
+// neighbours would, until they were slow.
+func (p *pool) fair() int64 { return p.elastic.size / (2 * max(p.streams.Load(), 1)) }
 
 // start returns how much a stream gets beyond its floor when it is accepted.
 func (p *pool) start() int64 {
@@ -105,6 +118,9 @@ func (p *pool) take(share func(free int64) int64) int64 {
 func (p *pool) give(n, floor int64) {
 	p.elastic.give(n - floor)
 	p.process.give(n)
+	if floor > 0 {
+		p.streams.Add(-1)
+	}
 }
 
 func (p *pool) scarce() bool { return p.elastic.scarce() || p.process.scarce() }
@@ -165,9 +181,10 @@ func (w *window) adapt(now time.Time, rtt time.Duration) {
 	spare := w.read + w.size - w.granted
 	switch {
 	case w.pool.scarce():
-		back := min(spare, w.size/8, w.size-floorCredit)
-		w.size -= back
-		w.pool.give(back, 0)
+		if back := min(spare, w.size/8, w.size-max(floorCredit, w.pool.fair())); back > 0 {
+			w.size -= back
+			w.pool.give(back, 0)
+		}
 	case w.starved && w.read-w.mark >= w.size:
 		if now.Sub(w.since) <= max(growRoundTrips*rtt, growAtLeast) {
 			w.size += w.pool.grow(w.size)

@@ -181,3 +181,41 @@ func TestBudget(t *testing.T) {
 		t.Error("a nil budget has an end")
 	}
 }
+
+// TestStalledNeighbour: a stream whose reader has stopped gives nothing back;
+// its neighbour, which reads, is not made to pay for that.
+func TestStalledNeighbour(t *testing.T) {
+	limits := Config{}.withDefaults().Limits
+	now := time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)
+	p := newPool(limits.elastic(), nil)
+	var stalled, busy window
+	for _, w := range []*window{&stalled, &busy} {
+		if !p.open() {
+			t.Fatal("no floor")
+		}
+		w.open(p)
+		w.start(now)
+	}
+	for range 2 { // it was fast once
+		stalled.size += p.grow(limits.elastic())
+	}
+	for more := p.grow(limits.elastic() / 8); more > 0; more = p.grow(limits.elastic() / 8) {
+		busy.size += more
+	}
+	before := busy.size
+	for range 10_000 {
+		now = now.Add(time.Millisecond)
+		if busy.granted > busy.read {
+			busy.receive(int(busy.granted - busy.read))
+			busy.consume(int(busy.granted-busy.read), now, time.Millisecond)
+		}
+	}
+	if want := min(before, limits.elastic()/4); busy.size < want {
+		t.Errorf("the busy stream has %d bytes of credit, want %d of the %d it had", busy.size, want, before)
+	}
+	busy.close()
+	stalled.close()
+	if n := p.streams.Load(); n != 0 {
+		t.Errorf("%d streams are counted after the end", n)
+	}
+}
