@@ -3,7 +3,6 @@ package client
 import (
 	"context"
 	"log/slog"
-	"net"
 	"net/netip"
 	"slices"
 	"time"
@@ -72,55 +71,19 @@ func (n *network) Register(source netip.AddrPort, h func([]byte, packet.Meta)) (
 }
 
 // addrs are the addresses of this machine, with the socket's ports.
-func (n *network) addrs() []netip.AddrPort {
-	var list []netip.AddrPort
-	for _, a := range n.sock.LocalAddrs() {
-		loopback := netip.AddrFrom4([4]byte{127, 0, 0, 1})
-		if a.Addr().Is6() {
-			loopback = netip.IPv6Loopback()
-		}
-		for _, ip := range append(machineAddrs(), loopback) {
-			if ip.Is4() == a.Addr().Is4() {
-				list = append(list, netip.AddrPortFrom(ip, a.Port()))
-			}
-		}
-	}
-	return list
-}
-
-// machineAddrs returns the addresses of this machine that others may know, in a
-// fixed order.
-func machineAddrs() []netip.Addr {
-	addrs, err := net.InterfaceAddrs()
-	if err != nil {
-		return nil
-	}
-	var list []netip.Addr
-	for _, a := range addrs {
-		prefix, ok := a.(*net.IPNet)
-		if !ok {
-			continue
-		}
-		ip, ok := netip.AddrFromSlice(prefix.IP)
-		if ip = ip.Unmap(); ok && ip.IsGlobalUnicast() {
-			list = append(list, ip)
-		}
-	}
-	slices.SortFunc(list, netip.Addr.Compare)
-	return list
-}
+func (n *network) addrs() []netip.AddrPort { return packet.Expand(n.sock.LocalAddrs(), true) }
 
 // watchAddrs calls moved whenever the machine has got or lost an address.
 func watchAddrs(ctx context.Context, moved func()) {
 	ticker := time.NewTicker(watchEvery)
 	defer ticker.Stop()
-	for before := machineAddrs(); ; {
+	for before := packet.SortedHostAddrs(); ; {
 		select {
 		case <-ctx.Done():
 			return
 		case <-ticker.C:
 		}
-		if now := machineAddrs(); !slices.Equal(before, now) {
+		if now := packet.SortedHostAddrs(); !slices.Equal(before, now) {
 			before = now
 			moved()
 		}

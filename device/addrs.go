@@ -5,6 +5,7 @@ import (
 	"net/netip"
 
 	"github.com/latchkey-dev/latchkey"
+	"github.com/latchkey-dev/latchkey/internal/packet"
 )
 
 // PairingURL returns the URL that leads to a device with these fields, whether
@@ -47,42 +48,14 @@ func (d *Device) PairingURL() (*latchkey.PairingURL, error) {
 	return u, nil
 }
 
-// candidates are the addresses at which other hosts may reach the socket, on
-// the networks that this machine is attached to, and on itself.
-func (s *server) candidates() []netip.AddrPort {
-	var list []netip.AddrPort
-	for _, a := range s.sock.LocalAddrs() {
-		if !a.Addr().IsUnspecified() {
-			list = append(list, a)
-			continue
-		}
-		loopback := netip.AddrFrom4([4]byte{127, 0, 0, 1})
-		if a.Addr().Is6() {
-			loopback = netip.IPv6Loopback()
-		}
-		for _, ip := range append(hostAddrs(), loopback) {
-			if ip.Is4() == a.Addr().Is4() {
-				list = append(list, netip.AddrPortFrom(ip, a.Port()))
-			}
-		}
-	}
-	return list
-}
-
 // reachable returns the addresses to put into a pairing URL: those that are
 // bound, with wildcards replaced by the addresses of this machine that others
 // can use.
 func reachable(bound []netip.AddrPort) []string {
 	var out []string
-	for _, a := range bound {
-		if !a.Addr().IsUnspecified() {
+	for _, a := range packet.Expand(bound, false) {
+		if len(out) < maxHints {
 			out = append(out, a.String())
-			continue
-		}
-		for _, ip := range hostAddrs() {
-			if ip.Is4() == a.Addr().Is4() && len(out) < maxHints {
-				out = append(out, netip.AddrPortFrom(ip, a.Port()).String())
-			}
 		}
 	}
 	return out
@@ -90,24 +63,3 @@ func reachable(bound []netip.AddrPort) []string {
 
 // maxHints keeps a pairing URL short enough for a QR code.
 const maxHints = 6
-
-// hostAddrs returns the unicast addresses of this machine that make sense
-// elsewhere: no loopback, and no link-local ones, which need a zone.
-func hostAddrs() []netip.Addr {
-	addrs, err := net.InterfaceAddrs()
-	if err != nil {
-		return nil
-	}
-	var out []netip.Addr
-	for _, a := range addrs {
-		prefix, ok := a.(*net.IPNet)
-		if !ok {
-			continue
-		}
-		ip, ok := netip.AddrFromSlice(prefix.IP)
-		if ip = ip.Unmap(); ok && ip.IsGlobalUnicast() {
-			out = append(out, ip)
-		}
-	}
-	return out
-}

@@ -228,7 +228,7 @@ func (a *attachment) once(ctx context.Context, c baseConfig) error {
 // stay keeps the tokens at the basestation up to date until the leg ends or
 // something has changed.
 func (a *attachment) stay(ctx context.Context, leg *uplink.Uplink, c baseConfig, version uint64) error {
-	tokens, addrs := a.srv.newTokenUpload(version), a.addresses()
+	tokens, addrs := a.srv.newTokenUpload(version), packet.SortedHostAddrs()
 	look := time.NewTicker(watchNetwork)
 	defer look.Stop()
 	for {
@@ -254,7 +254,7 @@ func (a *attachment) stay(ctx context.Context, leg *uplink.Uplink, c baseConfig,
 				return errMoved
 			}
 		case <-look.C:
-			if now := a.addresses(); !slices.Equal(addrs, now) {
+			if now := packet.SortedHostAddrs(); !slices.Equal(addrs, now) {
 				a.srv.log.Info("our addresses have changed", "op", "attach")
 				addrs = now
 				if err := a.stillThere(ctx, leg); err != nil {
@@ -275,13 +275,6 @@ func (a *attachment) stillThere(ctx context.Context, leg *uplink.Uplink) error {
 	}
 	a.srv.log.Info("the basestation does not answer", "op", "attach")
 	return errMoved
-}
-
-// addresses returns the machine's own, in a fixed order.
-func (a *attachment) addresses() []netip.Addr {
-	list := hostAddrs()
-	slices.SortFunc(list, netip.Addr.Compare)
-	return list
 }
 
 // eventOf is the word by which logs tell failures apart.

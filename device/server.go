@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"net/netip"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -161,6 +162,10 @@ func (s *server) listen() error {
 	s.hub = route.NewHub(route.HubConfig{Send: sock.Send, Addrs: s.candidates, Log: s.log})
 	return nil
 }
+
+// candidates are the addresses at which others may reach the socket, on the
+// networks that this machine is attached to, and on itself.
+func (s *server) candidates() []netip.AddrPort { return packet.Expand(s.sock.LocalAddrs(), true) }
 
 // deliver takes a datagram from the socket: of the basestation, of an
 // introduced client, or of somebody on the network.
