@@ -11,7 +11,6 @@ import (
 
 	"github.com/latchkey-dev/latchkey"
 	"github.com/latchkey-dev/latchkey/internal/coap"
-	"github.com/latchkey-dev/latchkey/internal/packet"
 	"github.com/latchkey-dev/latchkey/internal/rendezvous"
 	"github.com/latchkey-dev/latchkey/internal/route"
 	"github.com/latchkey-dev/latchkey/internal/secure"
@@ -38,17 +37,17 @@ type introduction struct {
 	fresh   bool        // the leg was just made; of introduce
 	deaf    bool        // the basestation is; of introduce
 
-	handshake *secure.Handshake // of a new session
-	session   atomic.Pointer[session.Session]
+	receiver rendezvous.Receiver
 
 	answer  chan *signal.Answer // the first one
 	closing sync.Once
 }
 
 // introduce asks the device's basestation for an introduction, for the running
-// session of that name or a new one, and begins to look for paths. It returns
-// when the device's offer is there; paths may be up before.
-func (c *Client) introduce(ctx context.Context, dev Device, o DialOptions, carrier *route.Carrier, resume []byte, deliver func(*introduction)) (*introduction, error) {
+// session of that name or a new one, and begins to look for paths. What comes by
+// them goes where prepare says. It returns when the device's offer is there;
+// paths may be up before.
+func (c *Client) introduce(ctx context.Context, dev Device, o DialOptions, carrier *route.Carrier, resume []byte, prepare func(*rendezvous.Receiver)) (*introduction, error) {
 	for again := false; ; again = true {
 		b, release, err := c.base(dev)
 		if err != nil {
@@ -58,7 +57,7 @@ func (c *Client) introduce(ctx context.Context, dev Device, o DialOptions, carri
 			base: b, release: release, dev: dev, carrier: carrier, via: o.Via, again: again, answer: make(chan *signal.Answer, 1),
 		}
 		_, _ = rand.Read(i.id[:]) // never fails (crypto/rand)
-		deliver(i)
+		prepare(&i.receiver)
 		if err = i.begin(ctx, o, resume); err == nil {
 			return i, nil
 		}
@@ -113,7 +112,7 @@ func (i *introduction) begin(ctx context.Context, o DialOptions, resume []byte) 
 	i.meeting, err = rendezvous.New(rendezvous.Config{
 		Identity: identity, Device: i.dev.ID, Role: signal.RoleClient, Session: i.id,
 		Hub: i.base.network.hub, Uplink: leg, Carrier: i.carrier, Servers: rendezvous.Servers(leg, nil),
-		Only: i.via.only(), Deliver: i.deliver, Log: c.logger(),
+		Only: i.via.only(), Deliver: i.receiver.Deliver, Log: c.logger(),
 	})
 	if err != nil {
 		return err
@@ -194,19 +193,6 @@ func (i *introduction) answered(a *signal.Answer) {
 	}
 }
 
-// deliver takes a datagram of the device.
-func (i *introduction) deliver(b []byte, m packet.Meta) (taken, authentic bool) {
-	if s := i.session.Load(); s != nil {
-		authentic = s.Deliver(b, m)
-		return authentic, authentic
-	}
-	if i.handshake == nil {
-		return false, false
-	}
-	i.handshake.Deliver(b, m)
-	return true, false
-}
-
 // close ends the meeting. It may be called again.
 func (i *introduction) close() {
 	i.closing.Do(func() {
@@ -266,7 +252,7 @@ func (c *Client) openRemote(ctx context.Context, dev Device, o DialOptions) (*li
 		proven.Store(true)
 		return nil
 	}}, carrier.Send)
-	i, err := c.introduce(ctx, dev, o, carrier, nil, func(i *introduction) { i.handshake = h })
+	i, err := c.introduce(ctx, dev, o, carrier, nil, func(r *rendezvous.Receiver) { r.Handshake = h })
 	if err != nil {
 		return nil, err
 	}
@@ -281,7 +267,7 @@ func (c *Client) openRemote(ctx context.Context, dev Device, o DialOptions) (*li
 	c.logger().Debug("session up", "device", dev.Alias)
 	l := c.newLink(conn, dev, carrier, o)
 	l.adopted = i
-	i.session.Store(l.session)
+	i.receiver.Attach(l.session)
 	l.serve(func() {})
 	return l, nil
 }

@@ -5,6 +5,8 @@ import (
 	"slices"
 	"sync/atomic"
 	"time"
+
+	"github.com/latchkey-dev/latchkey/internal/rendezvous"
 )
 
 const (
@@ -171,7 +173,7 @@ func (l *link) rejoin(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	i, err := l.client.introduce(ctx, l.known(), l.options, l.carrier, id[:], func(i *introduction) { i.session.Store(l.session) })
+	i, err := l.client.introduce(ctx, l.known(), l.options, l.carrier, id[:], func(r *rendezvous.Receiver) { r.Attach(l.session) })
 	if err != nil {
 		return err
 	}

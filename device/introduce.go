@@ -5,12 +5,10 @@ import (
 	"errors"
 	"fmt"
 	"sync"
-	"sync/atomic"
 	"time"
 
 	"github.com/latchkey-dev/latchkey"
 	"github.com/latchkey-dev/latchkey/internal/coap"
-	"github.com/latchkey-dev/latchkey/internal/packet"
 	"github.com/latchkey-dev/latchkey/internal/rendezvous"
 	"github.com/latchkey-dev/latchkey/internal/route"
 	"github.com/latchkey-dev/latchkey/internal/secure"
@@ -28,14 +26,13 @@ const refusalTime = 250 * time.Millisecond
 // An introduction is one meeting with a client, and the session that comes of
 // it or that it brings new paths.
 type introduction struct {
-	att       *attachment
-	id        signal.SessionID
-	key       latchkey.Fingerprint // that signed the offer
-	meeting   *rendezvous.Meeting
-	carrier   *route.Carrier
-	handshake *secure.Handshake // of a new session
-	session   atomic.Pointer[session.Session]
-	number    int // of those for one session, in their order
+	att      *attachment
+	id       signal.SessionID
+	key      latchkey.Fingerprint // that signed the offer
+	meeting  *rendezvous.Meeting
+	carrier  *route.Carrier
+	receiver rendezvous.Receiver
+	number   int // of those for one session, in their order
 
 	replacing sync.Once
 	replaced  chan struct{} // closed when other paths have taken over
@@ -98,10 +95,10 @@ func (a *attachment) introduce(in *signal.Introduce) (*signal.Introduced, error)
 			return nil, fmt.Errorf("%w: the session to go on with", latchkey.ErrNotFound)
 		}
 		i.carrier = p.carrier
-		i.session.Store(p.sess)
+		i.receiver.Attach(p.sess)
 	} else {
 		i.carrier = route.NewCarrier()
-		i.handshake = secure.NewServer(secure.Config{
+		i.receiver.Handshake = secure.NewServer(secure.Config{
 			Identity: a.srv.identity, Verify: i.verify, ALPN: []string{secure.Protocol}, Proven: true, Log: a.srv.log,
 		}, i.carrier.Send)
 	}
@@ -127,7 +124,7 @@ func (a *attachment) meet(i *introduction, in *signal.Introduce) (*signal.Introd
 	i.meeting, err = rendezvous.New(rendezvous.Config{
 		Identity: a.srv.identity, Device: a.srv.id, Role: signal.RoleDevice, Session: in.Session,
 		Hub: a.srv.hub, Uplink: leg, Carrier: i.carrier, Relay: in.Relay, Servers: rendezvous.Servers(leg, in.Servers),
-		Deliver: i.deliver, Log: a.srv.log,
+		Deliver: i.receiver.Deliver, Log: a.srv.log,
 	})
 	if err != nil {
 		a.forget(in.Session)
@@ -184,19 +181,6 @@ func (i *introduction) verify(p secure.Peer) error {
 	return i.att.srv.verify(p)
 }
 
-// deliver takes a datagram of the client.
-func (i *introduction) deliver(b []byte, m packet.Meta) (taken, authentic bool) {
-	if s := i.session.Load(); s != nil {
-		authentic = s.Deliver(b, m)
-		return authentic, authentic
-	}
-	if i.handshake == nil {
-		return false, false
-	}
-	i.handshake.Deliver(b, m)
-	return true, false
-}
-
 // run makes the session of a new introduction and serves it.
 func (i *introduction) run() {
 	defer i.close()
@@ -211,7 +195,7 @@ func (i *introduction) run() {
 	})
 	ctx, cancel := context.WithTimeout(i.att.srv.ctx, introTime)
 	defer cancel()
-	conn, err := i.handshake.Run(ctx)
+	conn, err := i.receiver.Handshake.Run(ctx)
 	if err != nil {
 		if !errors.Is(err, context.Canceled) {
 			i.att.srv.log.Info("introduced client did not come", "op", "introduce", "peer", i.key, "err", err)

@@ -96,7 +96,7 @@ func (s *server) run(conn *secure.Conn, carrier *route.Carrier, from *introducti
 		Streams: stream.Limits{Streams: s.limits().Streams}, Roams: s.attach.configured(), Tick: p.tick, Log: s.log,
 	})
 	if from != nil {
-		from.session.Store(p.sess)
+		from.receiver.Attach(p.sess)
 		p.adopted = from
 	}
 	err := s.enter(p)
