@@ -35,6 +35,9 @@ const (
 	CodeNotRegistered     Code = 20
 	CodeWrongID           Code = 21
 	CodeReplaced          Code = 22
+	CodeDisconnected      Code = 23
+	CodeAbuse             Code = 24
+	CodeTokenExpired      Code = 25
 )
 
 // Sentinels. errors.Is finds them whether the refusal was ours or the peer's.
@@ -61,6 +64,9 @@ var (
 	ErrNotRegistered     error = &codeError{CodeNotRegistered, "basestation does not know this key"}
 	ErrWrongID           error = &codeError{CodeWrongID, "the id belongs to another key"}
 	ErrReplaced          error = &codeError{CodeReplaced, "another device attached with this id"}
+	ErrDisconnected      error = &codeError{CodeDisconnected, "session ended because of a request that is not allowed"}
+	ErrAbuse             error = &codeError{CodeAbuse, "session ended because of too many refused requests"}
+	ErrTokenExpired      error = &codeError{CodeTokenExpired, "the token has expired"}
 )
 
 // Found locally and never sent.
@@ -104,6 +110,9 @@ var registry = map[Code]struct {
 	CodeNotRegistered:     {ErrNotRegistered, coapCode(4, 1)},
 	CodeWrongID:           {ErrWrongID, coapCode(4, 3)},
 	CodeReplaced:          {ErrReplaced, coapCode(4, 9)},
+	CodeDisconnected:      {ErrDisconnected, coapCode(4, 3)},
+	CodeAbuse:             {ErrAbuse, coapCode(4, 29)},
+	CodeTokenExpired:      {ErrTokenExpired, coapCode(4, 1)},
 }
 
 func coapCode(class, detail uint8) uint8 { return class<<5 | detail }

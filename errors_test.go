@@ -41,6 +41,9 @@ var codes = []struct {
 	{latchkey.CodeNotRegistered, 20, latchkey.ErrNotRegistered, "4.01"},
 	{latchkey.CodeWrongID, 21, latchkey.ErrWrongID, "4.03"},
 	{latchkey.CodeReplaced, 22, latchkey.ErrReplaced, "4.09"},
+	{latchkey.CodeDisconnected, 23, latchkey.ErrDisconnected, "4.03"},
+	{latchkey.CodeAbuse, 24, latchkey.ErrAbuse, "4.29"},
+	{latchkey.CodeTokenExpired, 25, latchkey.ErrTokenExpired, "4.01"},
 }
 
 func TestCodeRegistry(t *testing.T) {

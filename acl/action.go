@@ -50,9 +50,60 @@ const (
 	PairInvite       Action = "pair:invite"
 )
 
+// TokenLogin is to show a token that the device validates itself. The resource is
+// "/token".
+const TokenLogin Action = "token:login"
+
 // Actions of a user on itself. The resource is the user's name.
 const (
-	SelfRead Action = "self:read"
+	SelfRead      Action = "self:read"
+	SelfRename    Action = "self:rename"
+	SelfRemove    Action = "self:remove"
+	SelfKeyAdd    Action = "self:key-add"
+	SelfKeyChange Action = "self:key-change"
+	SelfKeyRemove Action = "self:key-remove"
+)
+
+// Actions on other users and on their keys. The resource is the user's name, or
+// "/users" for UserList.
+const (
+	UserList     Action = "user:list"
+	UserShow     Action = "user:show"
+	UserCreate   Action = "user:create"
+	UserRename   Action = "user:rename"
+	UserRemove   Action = "user:remove"
+	UserRole     Action = "user:role"
+	UserExpire   Action = "user:expire"
+	UserPolicies Action = "user:policies"
+	KeyAdd       Action = "key:add"
+	KeyChange    Action = "key:change"
+	KeyRemove    Action = "key:remove"
+)
+
+// Actions on rules. The resource is the name of the role or policy, "/roles" or
+// "/policies" for the lists.
+const (
+	RoleList     Action = "role:list"
+	RoleShow     Action = "role:show"
+	RolePut      Action = "role:put"
+	RoleRemove   Action = "role:remove"
+	PolicyList   Action = "policy:list"
+	PolicyShow   Action = "policy:show"
+	PolicyPut    Action = "policy:put"
+	PolicyRemove Action = "policy:remove"
+)
+
+// Actions on the rest of what the owner decides. The resource is "/invites",
+// the invited user's name, the id of the invitation; "/device/name"; "/settings"
+// or the setting's path below it; "/audit".
+const (
+	InviteList    Action = "invite:list"
+	InviteCreate  Action = "invite:create"
+	InviteRemove  Action = "invite:remove"
+	DeviceRename  Action = "device:rename"
+	SettingsRead  Action = "settings:read"
+	SettingsWrite Action = "settings:write"
+	AuditRead     Action = "audit:read"
 )
 
 // known lists every action there is. A pattern in a policy that matches none of
@@ -62,7 +113,12 @@ var known = []Action{
 	RouteGet, RoutePost, RoutePut, RouteDelete, RouteFetch, RoutePatch, RouteIPatch, RouteObserve,
 	TunnelOpen, ServiceList,
 	PairRead, PairLocalInitial, PairLocalOpen, PairPasswordOpen, PairInvite,
-	SelfRead,
+	TokenLogin,
+	SelfRead, SelfRename, SelfRemove, SelfKeyAdd, SelfKeyChange, SelfKeyRemove,
+	UserList, UserShow, UserCreate, UserRename, UserRemove, UserRole, UserExpire, UserPolicies,
+	KeyAdd, KeyChange, KeyRemove,
+	RoleList, RoleShow, RolePut, RoleRemove, PolicyList, PolicyShow, PolicyPut, PolicyRemove,
+	InviteList, InviteCreate, InviteRemove, DeviceRename, SettingsRead, SettingsWrite, AuditRead,
 }
 
 // Actions lists every action there is.

@@ -36,10 +36,25 @@ type Request struct {
 	Source    netip.Addr // where the peer's datagrams come from
 	Time      time.Time  // now; zero when the clock is not to be trusted
 	KeyAdded  time.Time
-	KeyOrigin string // how the key came here: "local-initial", "manual"
-	Claims    map[string]any
+	KeyOrigin string         // how the key came here: "local-initial", "manual"
+	Claims    map[string]any // of Token; policies see them as claim.NAME
+	Token     *Token         // that the device itself validated in this session; nil: none
 
 	// Listing is set when nothing is done and the answer only decides whether a
 	// name or a right may be shown. Policies do not see it; hooks and logs may.
 	Listing bool
+}
+
+// A Token is what a JSON Web Token entitles its bearer to, after the device has
+// validated it. It counts only for keys that belong to no user.
+type Token struct {
+	Issuer  string // who vouches for the bearer
+	Subject string // the claim sub
+	ID      string // the claim jti
+	Role    string // that the claims map to, with the policies it has here
+	// Scope are patterns of actions, as policies spell them. Nil: all that the
+	// role may do. Otherwise what matches none of them is refused, and patterns
+	// that mean nothing here grant nothing.
+	Scope   []string
+	Expires time.Time // from then on every request is refused
 }
