@@ -14,13 +14,15 @@ var ranks = map[string]int{
 	".": 0,
 
 	"internal/pake": 1, "internal/packet": 1, "internal/coap": 1, "internal/stream": 1,
-	"internal/tunnel": 1, "internal/discover": 1, "internal/signal": 1, "internal/audit": 1,
+	"internal/tunnel": 1, "internal/discover": 1, "internal/signal": 1,
 	"internal/vault": 1, "internal/budget": 1, "internal/bearer": 1,
 
 	"acl": 2, "internal/registry": 2, "internal/relay": 2, "internal/secure": 2,
 	"internal/netlab": 2, "internal/netlab/world": 3,
 
-	"pairing": 3, "internal/gate": 3, "internal/forward": 3, "internal/route": 3,
+	"pairing": 3, "internal/gate": 3, "internal/forward": 3, "internal/route": 3, "internal/audit": 3, "internal/webhook": 3,
+
+	"internal/roster": 4,
 
 	"internal/session": 4, "internal/uplink": 5, "internal/rendezvous": 6,
 

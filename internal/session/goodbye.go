@@ -21,7 +21,8 @@ const byeTime = 200 * time.Millisecond
 func goodbye(cause error) []byte {
 	code := latchkey.CodeOf(cause)
 	switch code {
-	case latchkey.CodeRevoked, latchkey.CodeShutdown, latchkey.CodeUnpaired, latchkey.CodeTooMany:
+	case latchkey.CodeRevoked, latchkey.CodeShutdown, latchkey.CodeUnpaired, latchkey.CodeTooMany,
+		latchkey.CodeDisconnected, latchkey.CodeAbuse, latchkey.CodeTokenExpired:
 		return Goodbye(code)
 	}
 	return nil
