@@ -24,7 +24,12 @@ type Claims struct {
 	Issuer  string
 	Subject string // "" if the token names none
 	Expires time.Time
-	Devices []Pattern // those of products that the issuer may speak for; never empty
+	Devices []Pattern // those of products that the issuer may speak for; never empty, but nil with Options.Login
+
+	// With Options.Login only:
+	ID     string         // jti; "" if there is none
+	Scope  []string       // the words of scope, whatever they are; nil without the claim, and only then
+	Values map[string]any // all claims: string, json.Number, bool, nil, []any and map[string]any; shared, not to be changed
 }
 
 // Allows reports whether the token opens the gate to a device.

@@ -27,8 +27,13 @@ const (
 // RSA keys have 2048 to 8192 bits.
 var algorithms = []string{"ES256", "EdDSA", "RS256", "PS256"}
 
-// types are the values of the header typ that a token may have, besides none.
-var types = []string{"jwt", "at+jwt", "application/at+jwt", "connect+jwt", "application/connect+jwt"}
+// types are the values of the header typ that a token may have, besides none; by
+// Options.Login. What says that it is for the gate does not log in, and the other
+// way round (RFC 8725 section 3.11).
+var types = map[bool][]string{
+	false: {"jwt", "at+jwt", "application/at+jwt", "connect+jwt", "application/connect+jwt"},
+	true:  {"jwt", "at+jwt", "application/at+jwt", "login+jwt", "application/login+jwt"},
+}
 
 // strangers are header members that would tell how to check the very token that
 // they are in (RFC 8725 section 3.10), or change what its bytes mean.
@@ -40,16 +45,17 @@ type Issuer struct {
 	Audience       string        // what aud must be or contain. Required.
 	JWKS           string        // https URL of the key set. Required.
 	Algorithms     []string      // of "ES256", "EdDSA", "RS256" and "PS256"; empty: the first two
-	DevicesClaim   string        // the claim that holds PRODUCT/DEVICE and PRODUCT/*; "": "devices"
-	Products       []string      // that the issuer may speak for; empty: all
-	RequireBinding *bool         // refuse tokens without cnf; nil: true
+	DevicesClaim   string        // the claim that holds PRODUCT/DEVICE and PRODUCT/*; "": "devices"; not with Options.Login
+	Products       []string      // that the issuer may speak for; empty: all; not with Options.Login
+	RequireBinding *bool         // refuse tokens without cnf; nil: true; never false with Options.Login
 	AllowPrivate   bool          // the key set may be at an address of RFC 1918 or RFC 4193
 	Refresh        time.Duration // age at which keys are fetched anew; 0: 15 minutes
 	MaxAge         time.Duration // age up to which they serve while that fails; 0: 24 hours
 }
 
-// Options are what all issuers share. The zero Options is right.
+// Options are what all issuers share. The zero Options is right at the gate.
 type Options struct {
+	Login    bool                                                         // tokens log in at one device, which is their only audience; else they open the gate
 	Roots    *x509.CertPool                                               // who may vouch for key servers; nil: the system's
 	Resolve  func(ctx context.Context, host string) ([]netip.Addr, error) // nil: the system's resolver
 	Loopback bool                                                         // key sets may be at loopback addresses, and by http there; for tests
@@ -59,7 +65,10 @@ type Options struct {
 
 // A Validator accepts and refuses tokens. It may be used by many goroutines at
 // once. It starts no goroutines: keys are fetched by those who need them.
-type Validator struct{ issuers map[string]*issuer }
+type Validator struct {
+	login   bool
+	issuers map[string]*issuer
+}
 
 type issuer struct {
 	Issuer
@@ -72,9 +81,12 @@ func New(issuers []Issuer, o Options) (*Validator, error) {
 	if o.Log == nil {
 		o.Log = slog.Default()
 	}
-	v := &Validator{issuers: make(map[string]*issuer)}
+	v := &Validator{login: o.Login, issuers: make(map[string]*issuer)}
 	for _, is := range issuers {
 		location, err := is.check(o.Loopback)
+		if err == nil && o.Login {
+			err = is.checkLogin()
+		}
 		if err != nil {
 			return nil, fmt.Errorf("bearer: issuer %q: %w", is.Issuer, err)
 		}
@@ -142,21 +154,48 @@ func (is *Issuer) check(loopback bool) (*url.URL, error) {
 // may fetch keys, for at most 3 seconds. Every error matches
 // latchkey.ErrForbidden, and none holds the token or a part of it.
 func (v *Validator) Validate(ctx context.Context, token string, client Client, now time.Time) (*Claims, error) {
-	head, claims, err := parse(token)
+	is, claims, err := v.verify(ctx, token, now)
 	if err != nil {
 		return nil, err
+	}
+	if err := checkBinding(claims, client, v.login || is.RequireBinding == nil || *is.RequireBinding); err != nil {
+		return nil, err
+	}
+	out, err := is.accept(claims)
+	switch {
+	case err != nil:
+		return nil, err
+	case !v.login:
+		out.Devices, err = patterns(claims[is.DevicesClaim], is.Products)
+	case !now.Before(out.Expires): // the leeway is not for rights that are over
+		err = ErrExpired
+	default:
+		err = is.acceptLogin(claims, out)
+	}
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+// verify reads a token and finds out that its issuer signed it, for our audience
+// and for now.
+func (v *Validator) verify(ctx context.Context, token string, now time.Time) (*issuer, claimSet, error) {
+	head, claims, err := parse(token, types[v.login])
+	if err != nil {
+		return nil, nil, err
 	}
 	name, _ := claims["iss"].(string)
 	is := v.issuers[name]
 	if is == nil {
-		return nil, ErrIssuer
+		return nil, nil, ErrIssuer
 	}
 	if !slices.Contains(is.Algorithms, head.alg) {
-		return nil, ErrAlgorithm
+		return nil, nil, ErrAlgorithm
 	}
 	key, err := is.keys.find(ctx, head, now)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	p := jwt.NewParser(
 		jwt.WithValidMethods([]string{head.alg}),
@@ -170,34 +209,30 @@ func (v *Validator) Validate(ctx context.Context, token string, client Client, n
 		jwt.WithTimeFunc(func() time.Time { return now }),
 	)
 	if _, err := p.ParseWithClaims(token, &claims, func(*jwt.Token) (any, error) { return key, nil }); err != nil {
-		return nil, reason(err)
+		return nil, nil, v.reason(err)
 	}
-	if err := checkBinding(claims, client, is.RequireBinding == nil || *is.RequireBinding); err != nil {
-		return nil, err
-	}
-	return is.accept(claims)
+	return is, claims, nil
 }
 
-// accept reads the claims of a token that is genuine and valid.
+// accept reads the claims that count everywhere, of a token that is genuine and
+// valid.
 func (is *issuer) accept(claims claimSet) (*Claims, error) {
 	subject, err := claims.GetSubject()
 	if err != nil || len(subject) > maxSubject {
 		return nil, ErrMalformed
 	}
-	devices, err := patterns(claims[is.DevicesClaim], is.Products)
-	if err != nil {
-		return nil, err
-	}
 	exp, err := claims.GetExpirationTime()
 	if err != nil || exp == nil {
 		return nil, ErrTime
 	}
-	return &Claims{Issuer: is.Issuer.Issuer, Subject: subject, Expires: exp.Time, Devices: devices}, nil
+	return &Claims{Issuer: is.Issuer.Issuer, Subject: subject, Expires: exp.Time}, nil
 }
 
 // reason translates the errors of jwt, whose texts may repeat what is in a token.
-func reason(err error) error {
+func (v *Validator) reason(err error) error {
 	switch {
+	case v.login && errors.Is(err, jwt.ErrTokenExpired):
+		return ErrExpired
 	case errors.Is(err, jwt.ErrTokenSignatureInvalid), errors.Is(err, jwt.ErrTokenUnverifiable):
 		return ErrSignature
 	case errors.Is(err, jwt.ErrTokenExpired), errors.Is(err, jwt.ErrTokenNotValidYet), errors.Is(err, jwt.ErrTokenUsedBeforeIssued):
@@ -212,7 +247,7 @@ func reason(err error) error {
 type header struct{ alg, kid string }
 
 // parse takes a token apart, without believing any of it.
-func parse(token string) (head header, claims claimSet, err error) {
+func parse(token string, types []string) (head header, claims claimSet, err error) {
 	if len(token) > MaxToken || strings.Count(token, ".") != 2 {
 		return head, nil, ErrMalformed
 	}
