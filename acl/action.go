@@ -121,8 +121,23 @@ var known = []Action{
 	InviteList, InviteCreate, InviteRemove, DeviceRename, SettingsRead, SettingsWrite, AuditRead,
 }
 
+// changing are the actions that Silent can answer as if they had been carried
+// out.
+var changing = []Action{
+	CoAPPost, CoAPPut, CoAPDelete, CoAPPatch, CoAPIPatch,
+	RoutePost, RoutePut, RouteDelete, RoutePatch, RouteIPatch,
+}
+
 // Actions lists every action there is.
 func Actions() []Action { return slices.Clone(known) }
+
+// check refuses an action that there is not.
+func (a Action) check() error {
+	if slices.Contains(known, a) {
+		return nil
+	}
+	return mistake("unknown action %q", string(a))
+}
 
 // An actionPattern is a compiled pattern: an exact action, "WHAT:*", or "*".
 type actionPattern struct {

@@ -1,6 +1,9 @@
 package acl
 
-import "net/netip"
+import (
+	"net/netip"
+	"strings"
+)
 
 // An attribute is a fact of a request that policies may ask for, in conditions
 // by its name and in patterns as ${name}.
@@ -45,6 +48,20 @@ func attributeNamed(name string) (attribute, error) {
 		}
 	}
 	return literal, mistake("unknown attribute %q", name)
+}
+
+// checkClaim refuses names of claims that no attribute can have: 1 to 64 letters,
+// digits and _ - . : /.
+func checkClaim(name string) error {
+	if len(name) == 0 || len(name) > 64 {
+		return mistake("claim name %q: 1 to 64 characters are possible", name)
+	}
+	for _, c := range []byte(name) {
+		if (c < 'a' || c > 'z') && (c < 'A' || c > 'Z') && (c < '0' || c > '9') && !strings.ContainsRune("_-.:/", rune(c)) {
+			return mistake("claim name %q: only letters, digits and _ - . : / are possible", name)
+		}
+	}
+	return nil
 }
 
 // text returns the value of a textual attribute, false when it is absent. An

@@ -7,6 +7,7 @@ type Decision struct {
 	Effect    Effect  `json:"effect"`              // only Allow lets the request pass
 	Policy    string  `json:"policy,omitempty"`    // whose statement decided; empty for NoMatch
 	Statement int     `json:"statement,omitempty"` // which one, counted from 1
+	Mode      Mode    `json:"mode,omitzero"`       // of that statement, if it denies
 	Reason    string  `json:"reason"`              // in words
 	Subject   Subject `json:"subject"`             // who was judged, when a Store judged
 	Trace     []Step  `json:"trace"`               // every statement that was asked, in order
@@ -40,8 +41,17 @@ func (v verdict) decision(trace []Step) Decision {
 	d := Decision{Effect: v.effect, Reason: v.reason(), Trace: trace}
 	if v.policy != nil {
 		d.Policy, d.Statement = v.policy.name, v.index+1
+		d.Mode = v.mode()
 	}
 	return d
+}
+
+// mode is how to refuse, by the statement that decided.
+func (v verdict) mode() Mode {
+	if v.policy == nil {
+		return Respond
+	}
+	return v.policy.compiled[v.index].mode
 }
 
 func (v verdict) reason() string {

@@ -25,6 +25,12 @@ const (
 	MaxText       = 512 // bytes of one pattern or value
 )
 
+// Limits of a document.
+const (
+	MaxDocument = 1 << 20 // bytes of its text
+	MaxCases    = 1024
+)
+
 // Limits of a request. A longer resource matches nothing.
 const (
 	MaxResource = 4096 // bytes

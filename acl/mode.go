@@ -3,6 +3,7 @@ package acl
 import (
 	"errors"
 	"fmt"
+	"slices"
 
 	"github.com/latchkey-dev/latchkey"
 )
@@ -43,6 +44,27 @@ func parseMode(s string) (Mode, error) {
 		}
 	}
 	return Respond, mistake(`unknown mode %q: "respond", "disconnect" or "silent"`, s)
+}
+
+// checkMode refuses a mode that cannot be. Silent asks that every action of the
+// statement changes something: anything else would still be answered, and the
+// statement would look as if it did more than it does.
+func checkMode(s Statement) error {
+	if int(s.Mode) >= len(modes) {
+		return mistake("unknown mode %d", s.Mode)
+	}
+	if s.Mode != Respond && s.Effect != Deny {
+		return mistake("only a statement that denies has a mode")
+	}
+	if s.Mode != Silent {
+		return nil
+	}
+	for _, text := range s.Actions {
+		if !slices.Contains(changing, Action(text)) {
+			return mistake("mode %q is for actions that change something, and %q does not only that", Silent, text)
+		}
+	}
+	return nil
 }
 
 // Refuse is the error with which an authorization hook chooses a Mode. It

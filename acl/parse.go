@@ -26,27 +26,9 @@ func ParsePolicy(file string, text []byte) (*Policy, error) {
 			file, len(text), MaxPolicySize, latchkey.ErrTooLarge)
 	}
 	r := newReader(file, text)
-	var p *Policy
-	var name string
-	var statements []Statement
-	err := r.object(map[string]func() error{
-		"name": func() (err error) {
-			name, err = r.text(func(s string) error { return checkName("policy", s) })
-			return err
-		},
-		"statements": func() error {
-			return r.array(MaxStatements, func() error {
-				s, err := r.statement()
-				statements = append(statements, s)
-				return err
-			})
-		},
-	})
+	p, err := r.policy()
 	if err == nil {
 		err = r.end()
-	}
-	if err == nil {
-		p, err = NewPolicy(name, statements...)
 	}
 	if err != nil {
 		return nil, err
@@ -54,7 +36,43 @@ func ParsePolicy(file string, text []byte) (*Policy, error) {
 	return p, nil
 }
 
+// policyFields are the fields of a policy.
+type policyFields struct {
+	name       string
+	statements []Statement
+}
+
+// policy compiles them.
+func (f *policyFields) policy() (*Policy, error) { return NewPolicy(f.name, f.statements...) }
+
+// policy reads a policy.
+func (r *reader) policy() (*Policy, error) {
+	var f policyFields
+	err := r.object(map[string]func() error{
+		"name":       func() error { return r.policyName(&f) },
+		"statements": func() error { return r.policyStatements(&f) },
+	})
+	if err != nil {
+		return nil, err
+	}
+	return f.policy()
+}
+
+func (r *reader) policyName(f *policyFields) (err error) {
+	f.name, err = r.text(func(s string) error { return checkName("policy", s) })
+	return err
+}
+
+func (r *reader) policyStatements(f *policyFields) error {
+	return r.array(MaxStatements, func() error {
+		s, err := r.statement()
+		f.statements = append(f.statements, s)
+		return err
+	})
+}
+
 func (r *reader) statement() (s Statement, err error) {
+	modeAt := 0
 	err = r.object(map[string]func() error{
 		"effect": func() error {
 			_, err := r.text(func(text string) (err error) {
@@ -84,8 +102,22 @@ func (r *reader) statement() (s Statement, err error) {
 				return err
 			})
 		},
+		"mode?": func() error {
+			modeAt = r.start()
+			_, err := r.text(func(text string) (err error) {
+				s.Mode, err = parseMode(text)
+				return err
+			})
+			return err
+		},
 	})
-	return s, err
+	if err != nil {
+		return s, err
+	}
+	if err := checkMode(s); err != nil {
+		return s, r.at(modeAt, err)
+	}
+	return s, nil
 }
 
 func (r *reader) condition() (c Condition, err error) {

@@ -51,6 +51,10 @@ type Statement struct {
 	// number of them or none, ${connection.user} the value of an attribute.
 	Resources  []string    `json:"resources"`
 	Conditions []Condition `json:"conditions,omitempty"` // all must hold
+	// Mode is how the device behaves when this statement denies. An Allow has
+	// none. Silent needs actions that all change something: post, put, delete,
+	// patch and ipatch of CoAP and routes.
+	Mode Mode `json:"mode,omitzero"`
 }
 
 // A Policy is a named, immutable list of statements, compiled for evaluation.
@@ -64,6 +68,7 @@ type Policy struct {
 // A statement is a compiled Statement.
 type statement struct {
 	effect     Effect
+	mode       Mode
 	actions    []actionPattern
 	resources  []*resourcePattern
 	conditions []condition
@@ -120,7 +125,7 @@ func (s Statement) clone() Statement {
 }
 
 func compileStatement(s Statement) (statement, error) {
-	out := statement{effect: s.Effect}
+	out := statement{effect: s.Effect, mode: s.Mode}
 	if s.Effect != Allow && s.Effect != Deny {
 		return out, mistake("a statement allows or denies")
 	}
@@ -139,6 +144,9 @@ func compileStatement(s Statement) (statement, error) {
 			return out, err
 		}
 		out.actions = append(out.actions, a)
+	}
+	if err := checkMode(s); err != nil {
+		return out, err
 	}
 	for _, text := range s.Resources {
 		r, err := compileResource(text)

@@ -44,14 +44,15 @@ func newReader(file string, data []byte) *reader {
 
 // at puts the position of an offset to an error.
 func (r *reader) at(offset int, err error) error {
+	line, column := r.position(offset)
+	return &PositionError{File: r.file, Line: line, Column: column, Err: err}
+}
+
+// position returns line and column of an offset, both from 1.
+func (r *reader) position(offset int) (line, column int) {
 	before := r.data[:min(offset, len(r.data))]
-	line := before[bytes.LastIndexByte(before, '\n')+1:]
-	return &PositionError{
-		File:   r.file,
-		Line:   1 + bytes.Count(before, []byte{'\n'}),
-		Column: 1 + utf8.RuneCount(line),
-		Err:    err,
-	}
+	last := before[bytes.LastIndexByte(before, '\n')+1:]
+	return 1 + bytes.Count(before, []byte{'\n'}), 1 + utf8.RuneCount(last)
 }
 
 // start returns the offset at which the next token begins.
@@ -127,6 +128,40 @@ func (r *reader) object(fields map[string]func() error) error {
 		}
 	}
 	return nil
+}
+
+// members reads an object of at most limit fields with names of any kind, the
+// value of each by member, which gets the name and where that stands.
+func (r *reader) members(limit int, member func(name string, at int) error) error {
+	if err := r.open('{', "an object {...}"); err != nil {
+		return err
+	}
+	seen := make(map[string]bool)
+	for r.dec.More() {
+		t, at, err := r.token()
+		if err != nil {
+			return err
+		}
+		name, _ := t.(string)
+		switch {
+		case seen[name]:
+			return r.at(at, mistake("field %q stands here a second time", name))
+		case len(seen) == limit:
+			return r.at(at, mistake("more than %d fields", limit))
+		}
+		seen[name] = true
+		if err := member(name, at); err != nil {
+			return err
+		}
+	}
+	_, _, err := r.token()
+	return err
+}
+
+// isList reports whether the next value is a list.
+func (r *reader) isList() bool {
+	start := r.start()
+	return start < len(r.data) && r.data[start] == '['
 }
 
 // array reads a list of at most limit values, each by element.

@@ -1,0 +1,86 @@
+package acl
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+)
+
+// A Failure is a test of a document that did not come out as it demands, or
+// could not be run.
+type Failure struct {
+	File     string   `json:"file"`
+	Line     int      `json:"line"`   // from 1; 0 for a document without a text
+	Column   int      `json:"column"` // from 1
+	Case     Case     `json:"test"`
+	Problem  string   `json:"problem"`  // in words
+	Decision Decision `json:"decision"` // with its trace; none if the test could not be run
+}
+
+// Error returns file:line:column:, the test's name and the problem.
+func (f Failure) Error() string {
+	var b strings.Builder
+	if f.Line > 0 {
+		fmt.Fprintf(&b, "%s:%d:%d: ", f.File, f.Line, f.Column)
+	}
+	b.WriteString("test ")
+	if f.Case.Name != "" {
+		fmt.Fprintf(&b, "%q ", f.Case.Name)
+	}
+	return b.String() + f.Problem
+}
+
+// Check runs the document's tests as if its policies and roles were put into a
+// store that has base, and returns those that fail.
+func (d *Document) Check(base Rules) []Failure {
+	all := base.with(d)
+	var out []Failure
+	for _, c := range d.Cases {
+		decision, err := d.run(c, all)
+		var problem string
+		switch {
+		case err != nil:
+			problem = "cannot be run: " + strings.TrimPrefix(err.Error(), "acl: ")
+		case !c.Expect.met(decision.Effect):
+			problem = fmt.Sprintf("expects %q, and the decision is %q: %s", string(c.Expect), decision.Effect, decision.Reason)
+		default:
+			continue
+		}
+		f := Failure{Case: c, Problem: problem, Decision: decision}
+		if d.source != nil {
+			f.File = d.source.file
+			f.Line, f.Column = d.source.position(c.offset)
+		}
+		out = append(out, f)
+	}
+	return out
+}
+
+// run decides the request of a case.
+func (d *Document) run(c Case, all Rules) (Decision, error) {
+	r := c.Request
+	role := c.Role
+	names := c.Policies
+	if c.User != "" {
+		i := slices.IndexFunc(all.Users, func(u User) bool { return u.Name == c.User })
+		if i < 0 {
+			return Decision{}, mistake("there is no user %q", c.User)
+		}
+		role, names = all.Users[i].Role, all.Users[i].Policies
+		r.Role = role
+	}
+	var policies []*Policy
+	var err error
+	if role != "" {
+		if policies, err = all.policiesOf(role, d.includes); err != nil {
+			return Decision{}, err
+		}
+	}
+	own, err := all.policies(names)
+	if err != nil {
+		return Decision{}, err
+	}
+	decision := Evaluate(&r, append(policies, own...)...)
+	decision.Subject = Subject{User: r.User, Role: r.Role}
+	return decision, nil
+}
