@@ -1,6 +1,6 @@
 // Package bearer checks the JSON Web Tokens (RFC 7519) that open a basestation's
-// gate: who issued one, for whom, until when, for which devices, and that its
-// bearer is the client it was issued to.
+// gate, and those that log in at a device: who issued one, for whom, until when,
+// for what, and that its bearer is the client it was issued to.
 //
 // What is accepted is narrow, and RFC 8725 is the reason for most of it. Issuers,
 // their key sets and algorithms come from configuration; a token only chooses
@@ -18,7 +18,21 @@
 //	           where the caller knows it
 //
 // Every member that is there must fit, and any other refuses the token. A token
-// without cnf is refused, unless its issuer's configuration says otherwise.
+// without cnf is refused, unless its issuer's configuration says otherwise, which
+// it cannot where tokens log in.
+//
+// # Logging in
+//
+// With Options.Login a token entitles its bearer on one device. That device is
+// its only audience; a token for several is refused, because each of them could
+// show it to the others. It names no devices, and its rights end at exp, without
+// leeway. The header typ may be login+jwt, which the gate refuses, as connect+jwt
+// is refused here.
+//
+// Out come the scope (RFC 8693 section 4.2), as words that nobody has interpreted
+// yet, and all claims, for rules to look at. A token with more of them than a
+// session should hold is refused: more than 128, or 512 values, or 4 KiB of text,
+// or lists and objects more than 4 deep.
 //
 // # Key sets
 //

@@ -124,7 +124,14 @@ func TestForeignLibrary(t *testing.T) {
 	if len(forged) < 100 {
 		t.Fatalf("only %d tokens", len(forged))
 	}
+	login := p.loginValidator(t)
+	if _, err := login.Validate(t.Context(), whole, us, noon); err != nil {
+		t.Errorf("to log in: %v", err)
+	}
 	for name, token := range forged {
+		if _, err := login.Validate(t.Context(), token, us, noon); !errors.Is(err, latchkey.ErrForbidden) && name != "no devices" && name != "everything" {
+			t.Errorf("%s, to log in: %v", name, err)
+		}
 		if _, err := v.Validate(t.Context(), token, us, noon); !errors.Is(err, latchkey.ErrForbidden) {
 			t.Errorf("%s: %v", name, err)
 		}
