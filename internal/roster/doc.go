@@ -1,0 +1,13 @@
+// Package roster is what administrators and users do with accounts: add, rename,
+// narrow and remove users, their keys, roles, policies and invitations. The
+// device's CoAP resources and the daemon's control socket both end here, so that
+// an operation means the same from afar and at the device itself.
+//
+// The roster does not decide who may do what; the door has done that. It keeps
+// the rules that hold for everybody who got through: what somebody read and
+// another has changed since is not overwritten, the last administrator does not
+// go by accident, and a user who manages itself gets no more than it had.
+//
+// Each change is one transaction of the store. Each attempt, whatever its
+// outcome, is one acl.Event.
+package roster

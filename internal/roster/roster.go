@@ -1,0 +1,165 @@
+package roster
+
+import (
+	"errors"
+	"fmt"
+	"net/netip"
+	"strings"
+	"time"
+
+	"github.com/latchkey-dev/latchkey"
+	"github.com/latchkey-dev/latchkey/acl"
+	"github.com/latchkey-dev/latchkey/pairing"
+)
+
+// OriginManual is the origin of keys that somebody added by hand.
+const OriginManual = "manual"
+
+// Absent is the version of what is not there: a change on these terms only makes
+// something new.
+const Absent = "absent"
+
+// A Roster carries out changes. Its methods may be called at the same time.
+//
+// Errors match latchkey.ErrProtocol for values that cannot be, ErrNotFound,
+// ErrConflict for names that are taken, versions that have passed and the last
+// administrator (that is acl.ErrLastAdmin too), ErrForbidden for more than users
+// may do to themselves, ErrTooMany and ErrTooLarge. Any other error is the
+// store's.
+type Roster struct {
+	Access  *acl.Store
+	Pairing *pairing.Host    // for invitations; nil: there are none
+	Event   func(acl.Event)  // is told of each change and each attempt; nil: nobody is
+	Now     func() time.Time // nil: time.Now
+}
+
+// An Actor is who makes a change, as the device itself found out.
+type Actor struct {
+	Console bool                 // somebody at the device, not a peer
+	Key     latchkey.Fingerprint // that the peer proved
+	User    string               // who owned Key when the door was asked; "": nobody
+	Path    acl.PathKind
+	Source  netip.Addr
+}
+
+// is reports whether the actor is the user of that name.
+func (a Actor) is(user string) bool { return !a.Console && a.User != "" && a.User == user }
+
+// Terms are the terms on which a change is made. The zero Terms demand nothing
+// and protect the last administrator.
+type Terms struct {
+	Version string // that the actor has seen; "": any. Another one there: latchkey.ErrConflict
+	Force   bool   // it may leave no administrator
+}
+
+// A deed is an attempt at one change, for the record.
+type deed struct {
+	kind   acl.EventKind
+	action acl.Action // what the door is asked for it
+	self   acl.Action // and by the user itself; "": the same
+	object string     // what it is done to: for accounts and keys the user's name
+	detail string
+}
+
+// do makes one change, and records how it went.
+func (r *Roster) do(a Actor, t Terms, d deed, change func(*acl.Tx) error) error {
+	err := r.Access.Update(func(tx *acl.Tx) error {
+		if err := a.present(tx); err != nil {
+			return err
+		}
+		owned := administered(tx)
+		if t.Force {
+			tx.Force()
+		}
+		if err := change(tx); err != nil {
+			return err
+		}
+		if !t.Force && owned && !administered(tx) {
+			return acl.ErrLastAdmin
+		}
+		return nil
+	})
+	err = explain(err)
+	r.record(a, d, err)
+	return err
+}
+
+// present makes sure that the actor is still who the door took it for.
+func (a Actor) present(tx *acl.Tx) error {
+	if a.Console || a.User == "" {
+		return nil
+	}
+	if k, ok := tx.Key(a.Key); !ok || k.User != a.User {
+		return fmt.Errorf("%w: the key of %q is not there any more", latchkey.ErrRevoked, a.User)
+	}
+	return nil
+}
+
+// administered reports whether there is an administrator who stays: a user with
+// role admin and a key, neither of which expires. The store has the same rule
+// for those who expire.
+func administered(tx *acl.Tx) bool {
+	for _, u := range tx.Users() {
+		if u.Role != acl.RoleAdmin || !u.Expires.IsZero() {
+			continue
+		}
+		for _, k := range tx.Keys(u.Name) {
+			if k.Expires.IsZero() {
+				return true
+			}
+		}
+	}
+	return false
+}
+
+// explain gives errors of the store the sentinel that peers are told.
+func explain(err error) error {
+	var mistake *acl.Mistake
+	var position *acl.PositionError
+	switch {
+	case errors.Is(err, acl.ErrLastAdmin):
+		return fmt.Errorf("%w: %w", latchkey.ErrConflict, err)
+	case errors.As(err, &mistake), errors.As(err, &position):
+		return fmt.Errorf("%w: %w", latchkey.ErrProtocol, err)
+	}
+	return err
+}
+
+func (r *Roster) record(a Actor, d deed, err error) {
+	if r.Event == nil {
+		return
+	}
+	e := acl.Event{
+		Kind: d.kind, Outcome: acl.OutcomeOK, Console: a.Console, Key: a.Key, User: a.User,
+		Action: d.action, Object: clip(d.object), Detail: clip(d.detail), Code: latchkey.CodeOf(err), Path: a.Path, Source: a.Source,
+	}
+	switch {
+	case err == nil:
+	case e.Code == latchkey.CodeInternal:
+		e.Outcome = acl.OutcomeFailed
+	default:
+		e.Outcome = acl.OutcomeRefused
+	}
+	if d.self != "" && a.is(d.object) {
+		e.Action = d.self
+	}
+	r.Event(e)
+}
+
+// maxWord is the longest text of a record in bytes. What is refused may be as long
+// as a request.
+const maxWord = 512
+
+func clip(s string) string {
+	if len(s) > maxWord {
+		s = strings.ToValidUTF8(s[:maxWord], "")
+	}
+	return s
+}
+
+func (r *Roster) now() time.Time {
+	if r.Now == nil {
+		return time.Now()
+	}
+	return r.Now()
+}

@@ -1,0 +1,233 @@
+package roster
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/latchkey-dev/latchkey"
+	"github.com/latchkey-dev/latchkey/acl"
+)
+
+// An Account is a user with its keys, the oldest first.
+type Account struct {
+	acl.User
+	Keys    []acl.Key `json:"keys"`
+	Version string    `json:"version"` // of all of it, 16 hex digits
+}
+
+// A NewUser is a user to add.
+type NewUser struct {
+	Name    string
+	Role    string    // "": acl.RoleGuest
+	Expires time.Time // zero: never
+	Key     latchkey.Fingerprint
+	KeyName string // of Key, if that is not zero
+}
+
+// Users returns all accounts whose names come after a name, in their order.
+func (r *Roster) Users(after string) (list []Account, err error) {
+	err = r.Access.View(func(tx *acl.Tx) error {
+		for _, u := range tx.Users() {
+			if u.Name > after {
+				list = append(list, account(tx, u))
+			}
+		}
+		return nil
+	})
+	return list, err
+}
+
+// User returns one account.
+func (r *Roster) User(name string) (out Account, err error) {
+	err = r.Access.View(func(tx *acl.Tx) error {
+		out, err = find(tx, name)
+		return err
+	})
+	return out, err
+}
+
+func account(tx *acl.Tx, u acl.User) Account {
+	a := Account{User: u, Keys: tx.Keys(u.Name)}
+	a.Version = version(a)
+	return a
+}
+
+func find(tx *acl.Tx, name string) (Account, error) {
+	u, ok := tx.User(name)
+	if !ok {
+		return Account{}, fmt.Errorf("there is no user %q: %w", name, latchkey.ErrNotFound)
+	}
+	return account(tx, u), nil
+}
+
+// AddUser adds a user, with a key or without.
+func (r *Roster) AddUser(a Actor, u NewUser) (out Account, err error) {
+	if u.Role == "" {
+		u.Role = acl.RoleGuest
+	}
+	d := deed{kind: acl.EventUser, action: acl.UserCreate, object: u.Name, detail: "added with role " + u.Role}
+	if !u.Key.IsZero() {
+		d.detail += " and key " + u.Key.String()
+	}
+	err = r.do(a, Terms{}, d, func(tx *acl.Tx) error {
+		if err := checkRole(tx, u.Role); err != nil {
+			return err
+		}
+		now := r.now()
+		if err := tx.AddUser(acl.User{Name: u.Name, Role: u.Role, Added: now, Expires: u.Expires}); err != nil {
+			return err
+		}
+		if !u.Key.IsZero() {
+			err := tx.AddKey(acl.Key{Fingerprint: u.Key, User: u.Name, Name: u.KeyName, Added: now, Origin: OriginManual})
+			if err != nil {
+				return err
+			}
+		}
+		out, err = find(tx, u.Name)
+		return err
+	})
+	return out, err
+}
+
+// Rename gives a user another name; keys and invitations go with it. Users who
+// rename themselves may not, while a rule of this device depends on names of
+// users: they could walk out of it, or into it.
+func (r *Roster) Rename(a Actor, name, to string, t Terms) (Account, error) {
+	d := deed{kind: acl.EventUser, action: acl.UserRename, self: acl.SelfRename, object: name, detail: "renamed to " + to}
+	return r.change(a, t, d, to, func(tx *acl.Tx, u acl.User) error {
+		if a.is(name) && u.Role != acl.RoleAdmin && byName(tx) {
+			return fmt.Errorf("%w: policies depend on names of users, so an administrator renames them", latchkey.ErrForbidden)
+		}
+		return rename(tx, u, to)
+	})
+}
+
+// SetRole gives a user another role.
+func (r *Roster) SetRole(a Actor, name, role string, t Terms) (Account, error) {
+	d := deed{kind: acl.EventUser, action: acl.UserRole, object: name, detail: "role " + role}
+	return r.change(a, t, d, name, func(tx *acl.Tx, u acl.User) error {
+		if err := checkRole(tx, role); err != nil {
+			return err
+		}
+		return tx.SetRole(name, role)
+	})
+}
+
+// SetExpiry says when all access of a user ends; zero is never, and a time that
+// has passed ends it now.
+func (r *Roster) SetExpiry(a Actor, name string, expires time.Time, t Terms) (Account, error) {
+	d := deed{kind: acl.EventUser, action: acl.UserExpire, object: name, detail: "expires " + when(expires)}
+	return r.change(a, t, d, name, func(tx *acl.Tx, u acl.User) error {
+		u.Expires = expires
+		return tx.SetUser(u)
+	})
+}
+
+// SetPolicies says which policies hold for a user beside those of its role.
+func (r *Roster) SetPolicies(a Actor, name string, policies []string, t Terms) (Account, error) {
+	d := deed{kind: acl.EventUser, action: acl.UserPolicies, object: name, detail: "policies " + list(policies)}
+	return r.change(a, t, d, name, func(tx *acl.Tx, u acl.User) error {
+		u.Policies = policies
+		return tx.SetUser(u)
+	})
+}
+
+// RemoveUser removes a user with all its keys.
+func (r *Roster) RemoveUser(a Actor, name string, t Terms) error {
+	d := deed{kind: acl.EventUser, action: acl.UserRemove, self: acl.SelfRemove, object: name, detail: "removed"}
+	return r.do(a, t, d, func(tx *acl.Tx) error {
+		now, err := find(tx, name)
+		if err == nil {
+			err = t.check("user", name, now.Version)
+		}
+		if err != nil {
+			return err
+		}
+		return tx.RemoveUser(name)
+	})
+}
+
+// change makes a change to one user on terms, and returns the account that is
+// there then, under the name to.
+func (r *Roster) change(a Actor, t Terms, d deed, to string, change func(*acl.Tx, acl.User) error) (out Account, err error) {
+	err = r.do(a, t, d, func(tx *acl.Tx) error {
+		now, err := find(tx, d.object)
+		if err == nil {
+			err = t.check("user", d.object, now.Version)
+		}
+		if err == nil {
+			err = change(tx, now.User)
+		}
+		if err == nil {
+			out, err = find(tx, to)
+		}
+		return err
+	})
+	return out, err
+}
+
+func checkRole(tx *acl.Tx, name string) error {
+	if _, ok := tx.Role(name); ok {
+		return nil
+	}
+	var names []string
+	for _, r := range tx.Roles() {
+		names = append(names, r.Name)
+	}
+	return fmt.Errorf("there is no role %q, but %s: %w", name, list(names), latchkey.ErrNotFound)
+}
+
+// rename moves a user with its keys to another name.
+func rename(tx *acl.Tx, u acl.User, to string) error {
+	keys, old := tx.Keys(u.Name), u.Name
+	if err := tx.RemoveUser(old); err != nil {
+		return err
+	}
+	u.Name = to
+	if err := tx.AddUser(u); err != nil {
+		return err
+	}
+	for _, k := range keys {
+		k.User = to
+		if err := tx.AddKey(k); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// byName reports whether any policy depends on the name of who asks.
+func byName(tx *acl.Tx) bool {
+	const attribute = "connection.user"
+	for _, p := range tx.Policies() {
+		for _, s := range p.Statements() {
+			if slices.ContainsFunc(s.Resources, func(r string) bool { return strings.Contains(r, "${"+attribute+"}") }) {
+				return true
+			}
+			for _, c := range s.Conditions {
+				if c.Attribute == attribute || slices.ContainsFunc(c.Values, func(v string) bool { return strings.Contains(v, "${"+attribute+"}") }) {
+					return true
+				}
+			}
+		}
+	}
+	return false
+}
+
+// when writes a time for the record.
+func when(t time.Time) string {
+	if t.IsZero() {
+		return "never"
+	}
+	return t.UTC().Format(time.RFC3339)
+}
+
+// list writes names for the record.
+func list(names []string) string {
+	if len(names) == 0 {
+		return "none"
+	}
+	return strings.Join(names, ", ")
+}
