@@ -43,6 +43,10 @@ func (c *Conn) renew(ctx context.Context) (*link, error) {
 	if err != nil {
 		return nil, err
 	}
+	if err := l.login(ctx); err != nil {
+		l.close()
+		return nil, err
+	}
 	local := l.isLocal()
 	c.mu.Lock()
 	if c.closed {
@@ -175,7 +179,11 @@ func (c *Conn) Ping(ctx context.Context) (time.Duration, error) {
 	if err != nil {
 		return 0, err
 	}
-	return l.session.Ping(ctx)
+	took, err := l.session.Ping(ctx)
+	if err != nil {
+		err = l.explain(err)
+	}
+	return took, err
 }
 
 // Export returns keying material that only the two ends of this session have

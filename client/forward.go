@@ -86,8 +86,9 @@ type Progress = tunnel.Progress
 // stay open and new connections wait. It returns nil when ctx ends or the one
 // connection of a "-" does; an error when a local address cannot be taken, the
 // first dial fails, no service may be opened, or the device has ended our access for good
-// (latchkey.ErrRevoked, latchkey.ErrHandshakeRefused,
-// latchkey.ErrIdentityChanged): then local connections are reset at once. An
+// (latchkey.ErrRevoked, latchkey.ErrDisconnected, latchkey.ErrAbuse,
+// latchkey.ErrHandshakeRefused, latchkey.ErrIdentityChanged, and without
+// DialOptions.Login latchkey.ErrTokenExpired): then local connections are reset at once. An
 // error leaves stdout open, so that its reader cannot see the end of a "-"
 // before the caller has told why.
 func (c *Client) Forward(ctx context.Context, alias string, list []Forward, o ForwardOptions) error {
@@ -325,7 +326,7 @@ func (s *forwardServer) carry(ctx context.Context, local net.Conn) error {
 		return err
 	}
 	if err := tunnel.Splice(ctx, local, far, s.options.Progress); err != nil { // closes both
-		s.endIfRevoked(err)
+		s.endIfOver(&endedError{"tunnel to " + s.Service, err})
 		return &cutError{err}
 	}
 	return nil
@@ -358,7 +359,7 @@ func (s *forwardServer) open(ctx context.Context) (net.Conn, error) {
 		}
 		return conn.Tunnel(ctx, s.Service)
 	})
-	s.endIfRevoked(err)
+	s.endIfOver(err)
 	return far, err
 }
 
@@ -371,8 +372,8 @@ func (s *forwardServer) openUDP(ctx context.Context) (net.Conn, error) {
 	return far, err
 }
 
-func (s *forwardServer) endIfRevoked(err error) {
-	if errors.Is(err, latchkey.ErrRevoked) {
-		s.stop(fmt.Errorf("service %s: %w", s.Service, err))
+func (s *forwardServer) endIfOver(err error) {
+	if isFarewell(err) {
+		s.stop(err)
 	}
 }

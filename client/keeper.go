@@ -114,7 +114,7 @@ func (k *keeper) use(ctx context.Context, open func(context.Context, *Conn) (net
 			ended = true
 		default:
 		}
-		if err == nil || ctx.Err() != nil || !ended || final(err) {
+		if err == nil || ctx.Err() != nil || !ended || k.final(err) {
 			return tunnel, err
 		}
 		if err := k.change(ctx, lost); err != nil {
@@ -141,7 +141,7 @@ func (k *keeper) run(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
-		if err = k.watch(ctx, conn); final(err) || ctx.Err() != nil {
+		if err = k.watch(ctx, conn); k.final(err) || ctx.Err() != nil {
 			return err
 		}
 		k.lose(conn)
@@ -164,7 +164,7 @@ func (k *keeper) watch(ctx context.Context, conn *Conn) error {
 			return context.Cause(ctx)
 		case <-ended.Done():
 			if ended = conn.Context(); ended.Err() != nil { // not just renewed
-				return context.Cause(ended)
+				return ending(context.Cause(ended))
 			}
 		case <-ticker.C:
 			k.sweep()
@@ -206,7 +206,7 @@ func (k *keeper) redial(ctx context.Context) (*Conn, error) {
 		} else {
 			refused = 0
 		}
-		if final(err) && (refused == 0 || refused == refusals) {
+		if hopeless(err) && (refused == 0 || refused == refusals) {
 			return nil, err
 		}
 		k.event(ForwardEvent{Kind: "reconnecting", Err: err})
@@ -218,17 +218,27 @@ func (k *keeper) redial(ctx context.Context) (*Conn, error) {
 	}
 }
 
-// final reports whether dialling again is useless or unsafe.
-func final(err error) bool {
+// final reports whether the end of a session, or of a try to use it, is the end
+// of all. A token that has expired is not if there may be a fresh one.
+func (k *keeper) final(err error) bool {
+	if errors.Is(err, latchkey.ErrTokenExpired) && k.options.Login != nil {
+		return false
+	}
+	return hopeless(err)
+}
+
+// hopeless reports whether dialling again is useless or unsafe. Whoever was just
+// told that the token has expired has no better one.
+func hopeless(err error) bool {
 	for _, target := range []error{
-		latchkey.ErrRevoked, latchkey.ErrUnpaired, latchkey.ErrHandshakeRefused,
+		latchkey.ErrUnpaired, latchkey.ErrHandshakeRefused, latchkey.ErrTokenExpired,
 		latchkey.ErrIdentityChanged, latchkey.ErrUnknownDevice,
 	} {
 		if errors.Is(err, target) {
 			return true
 		}
 	}
-	return false
+	return isFarewell(err)
 }
 
 // sweep closes the lost connections whose sessions have ended, or carry no

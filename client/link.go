@@ -3,8 +3,6 @@ package client
 import (
 	"context"
 	"errors"
-	"fmt"
-	"net"
 	"net/netip"
 	"sync"
 	"sync/atomic"
@@ -185,10 +183,4 @@ func (l *link) close() {
 }
 
 // cause says why the link ended; nil while it lives.
-func (l *link) cause() error {
-	err := context.Cause(l.session.Context())
-	if err == nil || errors.Is(err, net.ErrClosed) {
-		return err
-	}
-	return fmt.Errorf("session ended: %w", err)
-}
+func (l *link) cause() error { return ending(context.Cause(l.session.Context())) }

@@ -47,6 +47,10 @@ type Request struct {
 	Format Format // of Body; used only with a Body
 	Accept Format // wanted in the answer; the zero value is text/plain, so NewRequest says NoFormat
 	Body   []byte // at most 1 MiB
+
+	// IfMatch asks for the request to be carried out only if the resource still
+	// has this ETag (RFC 7252 section 5.10.8.1); nil for any.
+	IfMatch []byte
 }
 
 // NewRequest returns a Request without body that accepts any format.
@@ -58,6 +62,7 @@ func NewRequest(method Method, path string) *Request {
 type Response struct {
 	Code   coap.Code // "2.05" in its String
 	Format Format
+	ETag   []byte // of the state that Body shows; nil if the device gives none
 	Body   []byte
 }
 
@@ -176,6 +181,9 @@ func (r *Request) message() (*coap.Request, error) {
 	if r.Body != nil {
 		m.Format = r.Format
 	}
+	if r.IfMatch != nil {
+		m.Options = append(m.Options, coap.Option{Number: coap.IfMatch, Value: r.IfMatch})
+	}
 	for s := range strings.SplitSeq(path[1:], "/") {
 		segment, err := url.PathUnescape(s)
 		if err != nil {
@@ -200,13 +208,20 @@ func (r *Request) message() (*coap.Request, error) {
 
 // response turns an answer into a Response, or into the error it stands for.
 func (c *Conn) response(r *Request, m *coap.Response) (*Response, error) {
-	if m.Code.Class() == 2 {
-		return &Response{Code: m.Code, Format: m.Format, Body: m.Body}, nil
+	if m.Code.Class() != 2 {
+		return nil, refusal(r.op(), c.device.Key, m)
 	}
+	tag, _ := m.Option(coap.ETag)
+	return &Response{Code: m.Code, Format: m.Format, ETag: tag, Body: m.Body}, nil
+}
+
+// refusal is the error that an answer stands for: the device's own word, or an
+// application's.
+func refusal(op string, device latchkey.Fingerprint, m *coap.Response) error {
 	if code, ok := coap.CodeOf(m); ok {
-		return nil, &latchkey.RemoteError{Op: r.op(), Peer: c.device.Key, Code: code}
+		return &latchkey.RemoteError{Op: op, Peer: device, Code: code}
 	}
-	return nil, &StatusError{Op: r.op(), Code: m.Code, Body: m.Body}
+	return &StatusError{Op: op, Code: m.Code, Body: m.Body}
 }
 
 // A StatusError is an error answer of the application behind the device. It

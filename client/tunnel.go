@@ -49,7 +49,7 @@ func (c *Conn) TunnelUDP(ctx context.Context, service string) (net.Conn, error) 
 func (c *Conn) noTunnel(service string, err error) error {
 	op := "open tunnel " + service
 	var refused *latchkey.RemoteError
-	if errors.As(err, &refused) {
+	if ended := (*endedError)(nil); !errors.As(err, &ended) && errors.As(err, &refused) {
 		return &latchkey.RemoteError{Op: op, Peer: c.device.Key, Code: refused.Code}
 	}
 	return fmt.Errorf("%s: %w", op, err)

@@ -1,6 +1,7 @@
 package client
 
 import (
+	"context"
 	"fmt"
 
 	"github.com/latchkey-dev/latchkey"
@@ -52,4 +53,10 @@ type DialOptions struct {
 	// that the device gave us.
 	Token latchkey.ConnectToken
 	JWT   string
+
+	// Login returns a JWT for the device itself, which lets in who is no user
+	// there. It is called in each new session before that is used, and again
+	// when three quarters of the token's life are over; nil brings none. An
+	// error of the first call fails the dial.
+	Login func(context.Context) (string, error)
 }
