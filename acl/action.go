@@ -131,9 +131,21 @@ var changing = []Action{
 // Actions lists every action there is.
 func Actions() []Action { return slices.Clone(known) }
 
+// An actionSet has a bit for each known action, of which there are at most 64.
+type actionSet uint64
+
+// bits maps each known action to its bit.
+var bits = func() map[Action]actionSet {
+	out := make(map[Action]actionSet, len(known))
+	for i, a := range known {
+		out[a] = 1 << i
+	}
+	return out
+}()
+
 // check refuses an action that there is not.
 func (a Action) check() error {
-	if slices.Contains(known, a) {
+	if bits[a] != 0 {
 		return nil
 	}
 	return mistake("unknown action %q", string(a))
@@ -163,10 +175,18 @@ func compileAction(s string) (actionPattern, error) {
 			return p, mistake("action pattern %q: a * stands alone or after the colon", s)
 		}
 	}
-	for _, a := range known {
+	if p.set() == 0 {
+		return p, mistake("unknown action %q", s)
+	}
+	return p, nil
+}
+
+// set returns the known actions that the pattern matches.
+func (p actionPattern) set() (out actionSet) {
+	for i, a := range known {
 		if p.matches(a) {
-			return p, nil
+			out |= 1 << i
 		}
 	}
-	return p, mistake("unknown action %q", s)
+	return out
 }

@@ -3,7 +3,9 @@ package acl
 import (
 	"fmt"
 	"net/netip"
+	"slices"
 	"strings"
+	"time"
 )
 
 // An Operator compares an attribute with the values of a condition.
@@ -16,6 +18,10 @@ const (
 	NotEquals Operator = "not-equals" // text: is none of the values
 	In        Operator = "in"         // address: lies in one of the prefixes
 	NotIn     Operator = "not-in"     // address: lies in none of the prefixes
+	Within    Operator = "within"     // time: is one of the times of day
+	NotWithin Operator = "not-within" // time: is none of the times of day
+	Below     Operator = "below"      // age: is less than the only value
+	AtLeast   Operator = "at-least"   // age: is the only value, or more
 )
 
 // A Condition narrows a statement to requests whose attribute compares well.
@@ -40,10 +46,26 @@ type condition struct {
 	negative bool
 	texts    []template     // of Equals and NotEquals
 	prefixes []netip.Prefix // of In and NotIn
+	windows  []window       // of Within and NotWithin
+	age      time.Duration  // of Below and AtLeast
+}
+
+// operators are those of each attribute, the negative one second.
+func (k attributeKind) operators() [2]Operator {
+	switch k {
+	case connectionSource:
+		return [2]Operator{In, NotIn}
+	case clockTime:
+		return [2]Operator{Within, NotWithin}
+	case keyAge:
+		return [2]Operator{Below, AtLeast}
+	default:
+		return [2]Operator{Equals, NotEquals}
+	}
 }
 
 // compileCondition reads a condition.
-func compileCondition(c Condition) (condition, error) {
+func compileCondition(c Condition, z *zones) (condition, error) {
 	attr, err := attributeNamed(c.Attribute)
 	if err != nil {
 		return condition{}, err
@@ -51,15 +73,20 @@ func compileCondition(c Condition) (condition, error) {
 	if err := checkOperator(c.Operator); err != nil {
 		return condition{}, err
 	}
-	if address := c.Operator == In || c.Operator == NotIn; address != (attr == connectionSource) {
-		return condition{}, mistake("operator %q does not fit attribute %q", string(c.Operator), c.Attribute)
+	fitting := attr.kind.operators()
+	if !slices.Contains(fitting[:], c.Operator) {
+		return condition{}, mistake("operator %q does not fit attribute %q; %q and %q do",
+			string(c.Operator), c.Attribute, string(fitting[0]), string(fitting[1]))
 	}
 	if n := len(c.Values); n == 0 || n > MaxList {
 		return condition{}, mistake("a condition has 1 to %d values, not %d", MaxList, n)
 	}
-	out := condition{attr: attr, negative: c.Operator == NotEquals || c.Operator == NotIn}
+	if attr.kind == keyAge && len(c.Values) > 1 {
+		return condition{}, mistake("key.age is compared with one value")
+	}
+	out := condition{attr: attr, negative: c.Operator == fitting[1]}
 	for _, v := range c.Values {
-		if err := out.add(v); err != nil {
+		if err := out.add(v, z); err != nil {
 			return condition{}, err
 		}
 	}
@@ -68,42 +95,57 @@ func compileCondition(c Condition) (condition, error) {
 
 func checkOperator(o Operator) error {
 	switch o {
-	case Equals, NotEquals, In, NotIn:
+	case Equals, NotEquals, In, NotIn, Within, NotWithin, Below, AtLeast:
 		return nil
 	}
 	return mistake("unknown operator %q", string(o))
 }
 
 // add compiles one value.
-func (c *condition) add(value string) error {
+func (c *condition) add(value string, z *zones) error {
 	if err := checkText(value); err != nil {
 		return err
 	}
-	if c.attr != connectionSource {
+	switch c.attr.kind {
+	case connectionSource:
+		prefix, err := compilePrefix(value)
+		c.prefixes = append(c.prefixes, prefix)
+		return err
+	case clockTime:
+		w, err := compileWindow(value, z)
+		c.windows = append(c.windows, w)
+		return err
+	case keyAge:
+		age, err := parseAge(value)
+		if err == nil && age == 0 {
+			err = mistake("no key is younger than %s", value)
+		}
+		c.age = age
+		return err
+	default:
 		t, err := compileTemplate(value)
+		c.texts = append(c.texts, t)
 		if err != nil {
 			return err
 		}
-		if err := checkValue(c.attr, value); err != nil {
-			return err
-		}
-		c.texts = append(c.texts, t)
-		return nil
+		return checkValue(c.attr.kind, value)
 	}
-	prefix, err := netip.ParsePrefix(value)
+}
+
+func compilePrefix(s string) (netip.Prefix, error) {
+	prefix, err := netip.ParsePrefix(s)
 	if err != nil {
-		return mistake("%q is not an address prefix such as 192.168.1.0/24 or fd00::/8", value)
+		return prefix, mistake("%q is not an address prefix such as 192.168.1.0/24 or fd00::/8", s)
 	}
 	if prefix != prefix.Masked() {
-		return mistake("prefix %s has bits behind its length; write %s", prefix, prefix.Masked())
+		return prefix, mistake("prefix %s has bits behind its length; write %s", prefix, prefix.Masked())
 	}
-	c.prefixes = append(c.prefixes, prefix)
-	return nil
+	return prefix, nil
 }
 
 // checkValue refuses values that the attribute can never have.
-func checkValue(attr attribute, value string) error {
-	switch attr {
+func checkValue(kind attributeKind, value string) error {
+	switch kind {
 	case connectionPath:
 		switch PathKind(value) {
 		case PathLocal, PathDirect, PathRelay:
@@ -122,32 +164,67 @@ func checkValue(attr attribute, value string) error {
 // holds reports whether r meets the condition. One that asks for an unknown
 // value counts as unsure says.
 func (c *condition) holds(r *Request, unsure bool) bool {
-	if c.attr == connectionSource {
-		addr, ok := r.source()
-		if !ok {
-			return unsure
-		}
-		for _, p := range c.prefixes {
-			if p.Contains(addr) {
-				return !c.negative
-			}
-		}
-		return c.negative
+	var hit, known bool
+	switch c.attr.kind {
+	case connectionSource:
+		hit, known = c.inPrefix(r)
+	case clockTime:
+		hit, known = c.inWindow(r)
+	case keyAge:
+		var age time.Duration
+		age, known = r.age()
+		hit = age < c.age
+	default:
+		hit, known = c.isText(r)
 	}
-	value, ok := r.text(c.attr)
+	if !known {
+		return unsure
+	}
+	return hit != c.negative
+}
+
+func (c *condition) inPrefix(r *Request) (hit, known bool) {
+	addr, ok := r.source()
 	if !ok {
-		return unsure
+		return false, false
 	}
-	unknown := false
-	for _, t := range c.texts {
-		equal, known := t.equals(value, r, false)
-		if equal {
-			return !c.negative
+	for _, p := range c.prefixes {
+		if p.Contains(addr) {
+			return true, true
 		}
-		unknown = unknown || !known
 	}
-	if unknown {
-		return unsure
+	return false, true
+}
+
+func (c *condition) inWindow(r *Request) (hit, known bool) {
+	if r.Time.IsZero() {
+		return false, false
 	}
-	return c.negative
+	known = true
+	for i := range c.windows {
+		in, ok := c.windows[i].contains(r.Time)
+		if in {
+			return true, true
+		}
+		known = known && ok
+	}
+	return false, known
+}
+
+// isText compares text. A value that is not known leaves the answer open unless
+// another one hits.
+func (c *condition) isText(r *Request) (hit, known bool) {
+	have, ok := r.texts(c.attr)
+	if !ok {
+		return false, false
+	}
+	known = true
+	for _, t := range c.texts {
+		equal, ok := t.equalsAny(have, r)
+		if equal {
+			return true, true
+		}
+		known = known && ok
+	}
+	return false, known
 }

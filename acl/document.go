@@ -113,7 +113,7 @@ func (d *Document) parse() error {
 	case !stated:
 		return r.at(start, mistake(`field "statements" is missing`))
 	}
-	p, err := single.policy()
+	p, err := single.policy(r.zones)
 	d.Policies = append(d.Policies, p)
 	for i := range d.Cases {
 		if d.Cases[i].nobody() {

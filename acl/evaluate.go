@@ -16,10 +16,13 @@ type Decision struct {
 // A Step is what one statement had to say.
 type Step struct {
 	Policy    string `json:"policy"`
-	Statement int    `json:"statement"` // counted from 1
-	Effect    Effect `json:"effect"`    // what it says when it matches
+	Statement int    `json:"statement"`     // counted from 1
+	Effect    Effect `json:"effect"`        // what it says when it matches
+	Mode      Mode   `json:"mode,omitzero"` // and how it denies
 	Matched   bool   `json:"matched"`
-	Reason    string `json:"reason"` // why it did not match
+	// Reason says why it did not match. A fact that the request lacks is named,
+	// also where a deny matches only because of that.
+	Reason string `json:"reason"`
 }
 
 // Evaluate decides r by policies: a statement that denies beats those that
@@ -70,17 +73,18 @@ func (v verdict) reason() string {
 // With a trace it asks every statement, without one it stops at a deny.
 func decide(r *Request, policies []*Policy, trace *[]Step) verdict {
 	var buf [16]string
-	segments, clean := splitResource(buf[:0], r.Resource)
-	if !clean || r.Action == "" {
+	q := question{Request: r, bit: bits[r.Action]}
+	clean := false
+	if q.segments, clean = splitResource(buf[:0], r.Resource); !clean || r.Action == "" {
 		return verdict{unclean: true}
 	}
 	var v verdict
 	for _, p := range policies {
 		for i := range p.compiled {
 			s := &p.compiled[i]
-			out := s.ask(r, segments)
+			out := s.ask(&q, s.effect == Deny)
 			if trace != nil {
-				*trace = append(*trace, p.step(i, out))
+				*trace = append(*trace, p.step(i, &q, out))
 			}
 			if out == hit && s.effect > v.effect {
 				v = verdict{effect: s.effect, policy: p, index: i}
@@ -91,6 +95,13 @@ func decide(r *Request, policies []*Policy, trace *[]Step) verdict {
 		}
 	}
 	return v
+}
+
+// A question is a request, taken apart for matching.
+type question struct {
+	*Request
+	bit      actionSet // of its action; none if that is not known
+	segments []string  // of its resource
 }
 
 // An outcome is how far a statement got with a request: a hit, or what did not
@@ -105,55 +116,41 @@ const (
 )
 
 // ask matches a statement with a request. Where the request lacks a fact that
-// the statement asks for, an allow takes it as "does not match" and a deny as
-// "matches".
-func (s *statement) ask(r *Request, segments []string) outcome {
-	unsure := s.effect == Deny
-	if !s.matchesAction(r.Action) {
+// the statement asks for, that part matches if unsure is set: a deny is asked so,
+// an allow is not.
+func (s *statement) ask(q *question, unsure bool) outcome {
+	if !s.matchesAction(q) {
 		return missAction
 	}
-	if !s.matchesResource(segments, r, unsure) {
+	if !s.matchesResource(q, unsure) {
 		return missResource
 	}
 	for i := range s.conditions {
-		if !s.conditions[i].holds(r, unsure) {
+		if !s.conditions[i].holds(q.Request, unsure) {
 			return missCondition + outcome(i)
 		}
 	}
 	return hit
 }
 
-func (s *statement) matchesAction(a Action) bool {
+func (s *statement) matchesAction(q *question) bool {
+	if q.bit != 0 {
+		return s.set&q.bit != 0
+	}
 	for _, p := range s.actions {
-		if p.matches(a) {
+		if p.matches(q.Action) {
 			return true
 		}
 	}
 	return false
 }
 
-func (s *statement) matchesResource(segments []string, r *Request, unsure bool) bool {
-	for _, p := range s.resources {
-		if p.mayMatch(segments) && p.matches(segments, r, unsure) {
+func (s *statement) matchesResource(q *question, unsure bool) bool {
+	for i := range s.resources {
+		p := &s.resources[i]
+		if p.mayMatch(q.segments) && p.matches(q.segments, q.Request, unsure) {
 			return true
 		}
 	}
 	return false
-}
-
-// step puts an outcome into words.
-func (p *Policy) step(i int, out outcome) Step {
-	step := Step{Policy: p.name, Statement: i + 1, Effect: p.compiled[i].effect}
-	switch out {
-	case hit:
-		step.Matched = true
-		step.Reason = "matches"
-	case missAction:
-		step.Reason = "is about other actions"
-	case missResource:
-		step.Reason = "is about other resources"
-	default:
-		step.Reason = fmt.Sprintf("condition does not hold: %s", p.source[i].Conditions[out-missCondition])
-	}
-	return step
 }

@@ -21,11 +21,23 @@ import (
 // are errors of type *PositionError. Text longer than MaxPolicySize is
 // latchkey.ErrTooLarge. file is only for messages.
 func ParsePolicy(file string, text []byte) (*Policy, error) {
+	return parsePolicy(file, text, new(zones))
+}
+
+// parseStored reads a policy that ParsePolicy or NewPolicy accepted before, maybe
+// on another machine: a time zone that this one does not know is no error. What
+// lies in such a zone is an unknown fact, so allows fail and denies hold.
+func parseStored(file string, text []byte) (*Policy, error) {
+	return parsePolicy(file, text, &zones{lenient: true})
+}
+
+func parsePolicy(file string, text []byte, z *zones) (*Policy, error) {
 	if len(text) > MaxPolicySize {
 		return nil, fmt.Errorf("%s: a policy of %d bytes, %d are the most: %w",
 			file, len(text), MaxPolicySize, latchkey.ErrTooLarge)
 	}
 	r := newReader(file, text)
+	r.zones = z
 	p, err := r.policy()
 	if err == nil {
 		err = r.end()
@@ -43,7 +55,9 @@ type policyFields struct {
 }
 
 // policy compiles them.
-func (f *policyFields) policy() (*Policy, error) { return NewPolicy(f.name, f.statements...) }
+func (f *policyFields) policy(z *zones) (*Policy, error) {
+	return newPolicy(f.name, f.statements, z)
+}
 
 // policy reads a policy.
 func (r *reader) policy() (*Policy, error) {
@@ -55,7 +69,7 @@ func (r *reader) policy() (*Policy, error) {
 	if err != nil {
 		return nil, err
 	}
-	return f.policy()
+	return f.policy(r.zones)
 }
 
 func (r *reader) policyName(f *policyFields) (err error) {
@@ -143,7 +157,7 @@ func (r *reader) condition() (c Condition, err error) {
 	if err != nil {
 		return c, err
 	}
-	if _, err := compileCondition(c); err != nil {
+	if _, err := compileCondition(c, r.zones); err != nil {
 		return c, r.at(start, err)
 	}
 	return c, nil

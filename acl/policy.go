@@ -70,12 +70,17 @@ type statement struct {
 	effect     Effect
 	mode       Mode
 	actions    []actionPattern
-	resources  []*resourcePattern
+	set        actionSet // the known actions that they match
+	resources  []resourcePattern
 	conditions []condition
 }
 
 // NewPolicy compiles statements. Its errors are *Mistake and name the statement.
 func NewPolicy(name string, statements ...Statement) (*Policy, error) {
+	return newPolicy(name, statements, new(zones))
+}
+
+func newPolicy(name string, statements []Statement, z *zones) (*Policy, error) {
 	if err := checkName("policy", name); err != nil {
 		return nil, err
 	}
@@ -84,7 +89,7 @@ func NewPolicy(name string, statements ...Statement) (*Policy, error) {
 	}
 	p := &Policy{name: name}
 	for i, s := range statements {
-		c, err := compileStatement(s)
+		c, err := compileStatement(s, z)
 		if err != nil {
 			return nil, fmt.Errorf("policy %q, statement %d: %w", name, i+1, err)
 		}
@@ -124,7 +129,7 @@ func (s Statement) clone() Statement {
 	return s
 }
 
-func compileStatement(s Statement) (statement, error) {
+func compileStatement(s Statement, z *zones) (statement, error) {
 	out := statement{effect: s.Effect, mode: s.Mode}
 	if s.Effect != Allow && s.Effect != Deny {
 		return out, mistake("a statement allows or denies")
@@ -144,6 +149,7 @@ func compileStatement(s Statement) (statement, error) {
 			return out, err
 		}
 		out.actions = append(out.actions, a)
+		out.set |= a.set()
 	}
 	if err := checkMode(s); err != nil {
 		return out, err
@@ -153,10 +159,10 @@ func compileStatement(s Statement) (statement, error) {
 		if err != nil {
 			return out, err
 		}
-		out.resources = append(out.resources, r)
+		out.resources = append(out.resources, *r)
 	}
 	for _, condition := range s.Conditions {
-		c, err := compileCondition(condition)
+		c, err := compileCondition(condition, z)
 		if err != nil {
 			return out, err
 		}

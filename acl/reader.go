@@ -31,13 +31,14 @@ func (e *PositionError) Unwrap() error { return e.Err }
 // A reader takes a JSON text apart, one expected value after the other, so that
 // nothing in it can be passed over. Every error is a *PositionError.
 type reader struct {
-	file string
-	data []byte
-	dec  *json.Decoder
+	file  string
+	data  []byte
+	dec   *json.Decoder
+	zones *zones // that times in the text name
 }
 
 func newReader(file string, data []byte) *reader {
-	r := &reader{file: file, data: data, dec: json.NewDecoder(bytes.NewReader(data))}
+	r := &reader{file: file, data: data, dec: json.NewDecoder(bytes.NewReader(data)), zones: new(zones)}
 	r.dec.UseNumber()
 	return r
 }

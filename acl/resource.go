@@ -60,7 +60,7 @@ func compileResource(s string) (*resourcePattern, error) {
 			return nil, err
 		}
 		kind := variable
-		if len(t) == 0 || len(t) == 1 && t[0].attr == literal {
+		if len(t) == 0 || len(t) == 1 && t[0].attr.kind == literal {
 			kind = exactly
 		}
 		p.add(segment{kind: kind, text: text, with: t})

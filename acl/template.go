@@ -12,7 +12,7 @@ type template []part
 // A part is plain text, or the place of a variable.
 type part struct {
 	text string
-	attr attribute // literal: text stands for itself
+	attr attribute // of kind literal: text stands for itself
 }
 
 // compileTemplate splits s at its variables.
@@ -34,8 +34,8 @@ func compileTemplate(s string) (template, error) {
 		if err != nil {
 			return nil, err
 		}
-		if a == connectionSource {
-			return nil, mistake("%q: an address cannot be used as a variable", s)
+		if !a.kind.isText() {
+			return nil, mistake("%q: %s is not text and cannot be a variable", s, a)
 		}
 		t = append(t, part{attr: a})
 		rest = tail
@@ -51,7 +51,7 @@ func (t template) equals(s string, r *Request, inSegment bool) (equal, known boo
 	equal = true
 	for _, p := range t {
 		text := p.text
-		if p.attr != literal {
+		if p.attr.kind != literal {
 			value, ok := r.text(p.attr)
 			if !ok || inSegment && strings.Contains(value, "/") {
 				return false, false
@@ -65,6 +65,22 @@ func (t template) equals(s string, r *Request, inSegment bool) (equal, known boo
 		}
 	}
 	return equal && s == "", true
+}
+
+// equalsAny compares each of some texts with the template.
+func (t template) equalsAny(have texts, r *Request) (equal, known bool) {
+	if !have.list {
+		return t.equals(have.one, r, false)
+	}
+	// The empty text equals no template, but tells whether it is known.
+	_, known = t.equals("", r, false)
+	for _, v := range have.many {
+		s, _ := v.(string)
+		if equal, _ := t.equals(s, r, false); equal {
+			return true, known
+		}
+	}
+	return false, known
 }
 
 // checkText refuses what no pattern or value needs and what would be read
