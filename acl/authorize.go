@@ -7,19 +7,31 @@ import (
 	"github.com/latchkey-dev/latchkey"
 )
 
-// Lookup says whose key fp is, false for a stranger's.
+// Lookup says whose key fp is, false for a stranger's. A key whose removal could
+// not be written yet is a stranger's.
 func (s *Store) Lookup(fp latchkey.Fingerprint) (Subject, bool) {
 	now := s.now.Load()
 	k := now.keys[fp]
-	if k == nil || now.held[fp] {
+	if k == nil {
 		return Subject{}, false
 	}
-	return now.subject(k), true
+	subject := now.subject(k)
+	if now.wished != nil {
+		then := now.wished.keys[fp]
+		if then == nil || now.wished.users[then.User] == nil {
+			return Subject{}, false
+		}
+		subject.Expires = earlier(subject.Expires, now.wished.subject(then).Expires)
+	}
+	return subject, true
 }
 
 // Authorize decides r by the policies of the peer's role, of the user and of the
-// key. It returns nil, or an error that is latchkey.ErrUnpaired for peers whose
-// key belongs to nobody and latchkey.ErrForbidden for all others.
+// key; for a key that belongs to nobody by those of its token's role, within the
+// token's scope and until it expires. It returns nil, or an error that is
+// latchkey.ErrUnpaired for peers whose key belongs to nobody and who bring no
+// token, latchkey.ErrTokenExpired for those whose token has expired, and
+// latchkey.ErrForbidden for all others.
 //
 // Who the peer is comes from r.Peer and the present state alone. Where r.User or
 // r.Role say something else they are out of date, and the request is refused.
@@ -48,15 +60,27 @@ func (s *Store) Explain(r *Request) Decision {
 type judgement struct {
 	verdict
 	subject Subject
-	known   bool   // the peer is a user, not a stranger
+	known   bool   // the peer is a user or brings a token, no stranger
 	refused string // why policies were not asked at all
+	expired bool   // because the token has expired
+	held    bool   // refused by a change that is not on disk yet
 }
 
 func (j judgement) reason() string {
-	if j.refused != "" {
-		return j.refused
+	text := j.refused
+	if text == "" {
+		text = j.verdict.reason()
 	}
-	return j.verdict.reason()
+	if j.held {
+		return "by a change that is not on disk yet: " + text
+	}
+	return text
+}
+
+// refuse makes j a refusal without a policy.
+func (j judgement) refuse(format string, args ...any) judgement {
+	j.refused = fmt.Sprintf(format, args...)
+	return j
 }
 
 // judge decides r on one snapshot. With a trace, a request without Peer is
@@ -68,27 +92,61 @@ func judge(now *snapshot, r *Request, trace *[]Step) judgement {
 	if now.closed {
 		return judgement{known: true, refused: "the access database is closed"}
 	}
+	j := now.state.judge(r, trace, true)
+	if now.wished == nil || j.effect != Allow {
+		return j
+	}
+	var again []Step
+	steps := &again
+	if trace == nil {
+		steps = nil
+	}
+	held := now.wished.judge(r, steps, false)
+	if held.effect == Allow {
+		return j
+	}
+	if trace != nil {
+		*trace = again
+	}
+	held.held = true
+	return held
+}
+
+// judge decides r on one state. fresh demands that the user and role that r names
+// are those of the key in this state.
+func (st *state) judge(r *Request, trace *[]Step, fresh bool) judgement {
 	var j judgement
 	facts := *r
-	var buf [3 * MaxAttached]*Policy
-	policies := buf[:0]
-	k := now.keys[r.Peer]
+	var buf [MaxInherited + 2*MaxAttached]*Policy
+	policies, whole := buf[:0], true
+	k := st.keys[r.Peer]
 	switch {
-	case k != nil && !now.held[r.Peer]:
-		j.subject, j.known = now.subject(k), true
-		j.refused = stale(r, j.subject)
+	case k != nil && st.users[k.User] == nil: // only where wishes contradict each other
+		j.known = true
+		return j.refuse("there is no user %q", k.User)
+	case k != nil:
+		j.subject, j.known = st.subject(k), true
+		if j.refused = stale(r, j.subject, fresh); j.refused != "" {
+			return j
+		}
 		facts.KeyAdded, facts.KeyOrigin = k.Added, k.Origin
-		policies = now.attached(policies, now.roles[j.subject.Role].Policies)
-		policies = now.attached(policies, now.users[k.User].Policies)
-		policies = now.attached(policies, k.Policies)
+		policies, whole = st.held(policies, j.subject.Role, st.users[k.User].Policies, k.Policies)
+	case r.Token != nil && r.Action != TokenLogin: // a fresh token may follow an old one
+		j = st.token(r)
+		policies, whole = st.held(policies, j.subject.Role)
 	case trace != nil && r.Peer.IsZero() && (r.User != "" || r.Role != ""):
-		j, policies = now.hypothesis(r, policies)
+		var own []string
+		j, own = st.hypothesis(r)
+		policies, whole = st.held(policies, j.subject.Role, own)
 	default:
 		j.subject.Role = RoleUnpaired
-		policies = now.attached(policies, now.roles[RoleUnpaired].Policies)
+		policies, whole = st.held(policies, RoleUnpaired)
 	}
 	if j.refused != "" {
 		return j
+	}
+	if !whole {
+		return j.refuse("a role or policy of the peer is not there")
 	}
 	facts.User, facts.Role = j.subject.User, j.subject.Role
 	j.verdict = decide(&facts, policies, trace)
@@ -96,9 +154,9 @@ func judge(now *snapshot, r *Request, trace *[]Step) judgement {
 }
 
 // stale says why a request must be refused before any policy is asked.
-func stale(r *Request, subject Subject) string {
+func stale(r *Request, subject Subject, fresh bool) string {
 	switch {
-	case r.User != "" && r.User != subject.User, r.Role != "" && r.Role != subject.Role:
+	case fresh && (r.User != "" && r.User != subject.User || r.Role != "" && r.Role != subject.Role):
 		return "the request names another user or role than the key has now"
 	case subject.Expires.IsZero():
 		return ""
@@ -110,40 +168,72 @@ func stale(r *Request, subject Subject) string {
 	return ""
 }
 
-// hypothesis finds out who is meant by a request without a key.
-func (now *snapshot) hypothesis(r *Request, policies []*Policy) (judgement, []*Policy) {
-	j := judgement{known: true, subject: Subject{Role: r.Role}}
-	var own []string
+// token finds out what the token of a request entitles to. Who brings one is its
+// role, whatever else the request says.
+func (st *state) token(r *Request) judgement {
+	t := r.Token
+	j := judgement{known: true, subject: Subject{Role: t.Role, Expires: t.Expires}}
+	switch {
+	case t.Expires.IsZero():
+		return j.refuse("the token has no end")
+	case r.Time.IsZero():
+		return j.refuse("the token ends at a set time, and the clock is not known")
+	case !r.Time.Before(t.Expires):
+		j.expired = true
+		return j.refuse("the token has expired")
+	case t.Role == RoleUnpaired || st.roles[t.Role] == nil:
+		return j.refuse("there is no role %q for a token", t.Role)
+	case t.Scope != nil && !inScope(t.Scope, r.Action):
+		return j.refuse("the token is not for this action")
+	}
+	return j
+}
+
+// inScope reports whether a pattern names a.
+func inScope(scope []string, a Action) bool {
+	for _, text := range scope {
+		if p, err := compileAction(text); err == nil && p.matches(a) {
+			return true
+		}
+	}
+	return false
+}
+
+// hypothesis finds out who is meant by a request without a key, and which
+// policies it has beside those of its role.
+func (st *state) hypothesis(r *Request) (j judgement, own []string) {
+	j = judgement{known: true, subject: Subject{Role: r.Role}}
 	if r.User != "" {
-		u := now.users[r.User]
+		u := st.users[r.User]
 		if u == nil {
-			j.refused = fmt.Sprintf("there is no user %q", r.User)
-			return j, policies
+			return j.refuse("there is no user %q", r.User), nil
 		}
 		own = u.Policies
 		j.subject = Subject{User: u.Name, Role: u.Role, Expires: u.Expires}
-		j.refused = stale(r, j.subject)
+		j.refused = stale(r, j.subject, true)
 	}
-	role := now.roles[j.subject.Role]
-	if role == nil {
+	if j.refused == "" && st.roles[j.subject.Role] == nil {
 		j.refused = fmt.Sprintf("there is no role %q", j.subject.Role)
-		return j, policies
 	}
-	return j, now.attached(now.attached(policies, role.Policies), own)
+	return j, own
 }
 
-// attached appends the policies of those names. state.check saw to it that each
-// exists.
-func (now *snapshot) attached(policies []*Policy, names []string) []*Policy {
-	for _, name := range names {
-		policies = append(policies, now.policies[name])
+// held appends the policies of a role and those of that name. It reports whether
+// all are there; state.check saw to it, but a state with wishes may lack some.
+func (st *state) held(policies []*Policy, role string, lists ...[]string) ([]*Policy, bool) {
+	inherited, whole := st.effective[role]
+	policies = append(policies, inherited...)
+	for _, names := range lists {
+		var ok bool
+		policies, ok = st.named(policies, names)
+		whole = whole && ok
 	}
-	return policies
+	return policies, whole
 }
 
 // subject says who holds k.
-func (now *snapshot) subject(k *Key) Subject {
-	u := now.users[k.User]
+func (st *state) subject(k *Key) Subject {
+	u := st.users[k.User]
 	return Subject{
 		User: u.Name, Role: u.Role, KeyName: k.Name, Added: k.Added, Origin: k.Origin,
 		Expires: earlier(k.Expires, u.Expires),
@@ -159,8 +249,14 @@ func (r *refusal) Error() string { return r.Unwrap().Error() + ": " + r.reason()
 
 // Unwrap makes errors.Is and latchkey.CodeOf find the sentinel.
 func (r *refusal) Unwrap() error {
-	if r.known {
+	switch {
+	case r.expired:
+		return latchkey.ErrTokenExpired
+	case r.known:
 		return latchkey.ErrForbidden
 	}
 	return latchkey.ErrUnpaired
 }
+
+// Mode makes ModeOf find how the statement that denied wants the peer treated.
+func (r *refusal) Mode() Mode { return r.mode() }

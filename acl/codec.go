@@ -18,12 +18,17 @@ const (
 	rolesBucket    = "roles"
 	policiesBucket = "policies"
 	settingsBucket = "settings"
+	invitesBucket  = "invites"
+	revokedBucket  = "revoked" // by the 32 bytes of the fingerprint
+	anchorBucket   = "anchor"
 )
 
 var kind = &vault.Kind{
 	Version: Version,
 	MaxFile: MaxFile,
-	Buckets: []string{usersBucket, keysBucket, rolesBucket, policiesBucket, settingsBucket},
+	Buckets: []string{
+		usersBucket, keysBucket, rolesBucket, policiesBucket, settingsBucket, invitesBucket, revokedBucket, anchorBucket,
+	},
 	Instead: "move the file away and pair again",
 	Damaged: ErrDamaged, InUse: ErrInUse, Newer: ErrNewer, Loose: ErrLoose,
 }
@@ -52,13 +57,19 @@ func (st *state) loadOne(id vault.ID, payload []byte) (err error) {
 		key, st.roles[role.Name] = role.Name, &role
 	case policiesBucket:
 		var p *Policy
-		if p, err = ParsePolicy("policy "+id.Key, payload); err == nil {
+		if p, err = parseStored("policy "+id.Key, payload); err == nil {
 			key, st.policies[p.name] = p.name, p
 		}
 	case settingsBucket:
 		var value string
 		err = vault.Decode(payload, &value)
 		key, st.settings[id.Key] = id.Key, value
+	case invitesBucket:
+		key, err = st.loadInvite(payload)
+	case revokedBucket:
+		key, err = st.loadRevoked(id.Key, payload)
+	case anchorBucket:
+		key, err = st.loadAnchor(payload)
 	}
 	if err == nil && key != id.Key {
 		err = fmt.Errorf("the content belongs to %q", key)

@@ -132,7 +132,7 @@ func TestTruncated(t *testing.T) {
 
 // Records that are whole and still make no sense are refused.
 func TestNonsense(t *testing.T) {
-	defaults := &Tx{state: newState(), changes: make(map[vault.ID]vault.Record)}
+	defaults := newTx(newState(), nil)
 	if err := putDefaults(defaults); err != nil {
 		t.Fatal(err)
 	}
@@ -225,7 +225,7 @@ func TestOldFile(t *testing.T) {
 				},
 				[]Key{{fingerprint(1), "anna", "laptop", nil, time.Time{}, "manual", time.Time{}}},
 				Key{fingerprint(3), "Zoë", "Zoë's phone", []string{"user"}, added, "local-open", added.Add(time.Minute)},
-				Role{"night-watch", []string{"guest", "night"}},
+				Role{"night-watch", []string{"guest", "night"}, nil},
 				text(t, night), "Küche \"<&>\"\u2028", 5, 5, 4+i)
 			if got != want {
 				t.Errorf("got  %s\nwant %s", got, want)

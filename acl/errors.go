@@ -16,6 +16,9 @@ var (
 	// ErrLoose reports a file, or its directory, that others than its owner
 	// can reach.
 	ErrLoose = errors.New("acl: the access database is not private")
+	// ErrHeld reports a change that could not be written and takes something away.
+	// It wraps the reason beside it.
+	ErrHeld = errors.New("acl: the change is not on disk; what it takes away is refused until this process ends, but a restart would undo that: try again")
 	// ErrLastAdmin reports a change that would leave no administrator who
 	// holds a key. Tx.Force allows it.
 	ErrLastAdmin = errors.New("acl: no administrator with a key would be left")

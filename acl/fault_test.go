@@ -60,7 +60,7 @@ func TestUpdateFails(t *testing.T) {
 	default:
 		t.Error("nobody was told")
 	}
-	if !errors.Is(err, errDisk) || !strings.Contains(err.Error(), "a restart would bring them back") {
+	if !errors.Is(err, errDisk) || !strings.Contains(err.Error(), "a restart would undo") {
 		t.Fatalf("Update returns %v", err)
 	}
 	if s.Err() == nil {

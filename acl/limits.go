@@ -10,7 +10,11 @@ const (
 	MaxKeysPerUser = 64
 	MaxRoles       = 256
 	MaxPolicies    = 256
-	MaxAttached    = 16 // policies of one role, one user or one key
+	MaxAttached    = 16 // policies of one role, one user or one key; roles that one role includes
+	MaxInherited   = 64 // policies that one role has with all that it includes
+	MaxInvites     = 1024
+	MaxVerifier    = 1024   // bytes of what the password of an invitation is checked with
+	MaxRevoked     = 20_000 // removed keys that are remembered; the oldest go first
 	MaxSettings    = 1024
 	MaxSetting     = 16 << 10  // bytes of one value
 	MaxFile        = 256 << 20 // bytes of access.db; larger files are not opened

@@ -10,7 +10,10 @@ import (
 // digits and . _ @ -, the first of them a letter or digit. Letters come from any
 // one alphabet, but not mixed from alphabets that look alike. Names that differ
 // only in case are one name to people, so a store holds only one of them.
-func CheckUserName(name string) error {
+func CheckUserName(name string) error { return checkStoredName(name) }
+
+// checkStoredName checks the name of a user who is there already.
+func checkStoredName(name string) error {
 	if n := utf8.RuneCountInString(name); n == 0 || n > 64 || !utf8.ValidString(name) {
 		return mistake("a user name has 1 to 64 characters of valid UTF-8")
 	}

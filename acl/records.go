@@ -31,6 +31,8 @@ type Key struct {
 type Role struct {
 	Name     string   `json:"name"` // 1 to 63 of a-z, 0-9, . and -
 	Policies []string `json:"policies"`
+	// Includes are roles whose policies, and whose includes', it has too.
+	Includes []string `json:"includes,omitempty"`
 }
 
 // A Subject is what the store knows about a key's owner. The zero Subject is a
@@ -46,13 +48,17 @@ type Subject struct {
 
 func (u *User) clone() User { c := *u; c.Policies = slices.Clone(u.Policies); return c }
 func (k *Key) clone() Key   { c := *k; c.Policies = slices.Clone(k.Policies); return c }
-func (r *Role) clone() Role { c := *r; c.Policies = slices.Clone(r.Policies); return c }
+func (r *Role) clone() Role {
+	c := *r
+	c.Policies, c.Includes = slices.Clone(r.Policies), slices.Clone(r.Includes)
+	return c
+}
 
 // clean returns a copy that shares nothing with u, in the form that is stored,
 // or an error if a field is not what it must be. References to other records
 // are checked when the change is complete, by state.check.
 func (u User) clean() (*User, error) {
-	if err := CheckUserName(u.Name); err != nil {
+	if err := checkStoredName(u.Name); err != nil {
 		return nil, err
 	}
 	if u.Role == RoleUnpaired {

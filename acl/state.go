@@ -18,8 +18,15 @@ type state struct {
 	roles    map[string]*Role
 	policies map[string]*Policy
 	settings map[string]string
+	invites  map[string]*Invite
+	revoked  map[latchkey.Fingerprint]revocation
+
+	// effective are the policies of each role with those of the roles that it
+	// includes; see resolve.
+	effective map[string][]*Policy
 
 	generation uint64 // of the last change in here
+	anchor     Anchor // as the file had it when it was opened; later ones are in Store.anchor
 }
 
 func newState() *state {
@@ -30,6 +37,8 @@ func newState() *state {
 		roles:    make(map[string]*Role),
 		policies: make(map[string]*Policy),
 		settings: make(map[string]string),
+		invites:  make(map[string]*Invite),
+		revoked:  make(map[latchkey.Fingerprint]revocation),
 	}
 }
 
@@ -41,6 +50,8 @@ func (st *state) clone() *state {
 		roles:      maps.Clone(st.roles),
 		policies:   maps.Clone(st.policies),
 		settings:   maps.Clone(st.settings),
+		invites:    maps.Clone(st.invites),
+		revoked:    maps.Clone(st.revoked),
 		generation: st.generation,
 	}
 }
@@ -74,6 +85,26 @@ func (st *state) holder(policy string) string {
 	return ""
 }
 
+// bearer names somebody who has a role, "" if nobody does.
+func (st *state) bearer(role string) string {
+	for _, u := range st.users {
+		if u.Role == role {
+			return fmt.Sprintf("user %q", u.Name)
+		}
+	}
+	for _, r := range st.roles {
+		if slices.Contains(r.Includes, role) {
+			return fmt.Sprintf("role %q", r.Name)
+		}
+	}
+	for _, i := range st.invites {
+		if i.Role == role {
+			return fmt.Sprintf("the invitation of %q", i.User)
+		}
+	}
+	return ""
+}
+
 // administrators counts the users with role admin who hold a key.
 func (st *state) administrators() int {
 	holders := make(map[string]bool)
@@ -97,6 +128,7 @@ func (st *state) check() error {
 		{"roles", len(st.roles), MaxRoles},
 		{"policies", len(st.policies), MaxPolicies},
 		{"settings", len(st.settings), MaxSettings},
+		{"invitations", len(st.invites), MaxInvites},
 	} {
 		if limit.n > limit.max {
 			return fmt.Errorf("%d %s, %d are the most: %w", limit.n, limit.what, limit.max, latchkey.ErrTooMany)
@@ -110,6 +142,14 @@ func (st *state) check() error {
 	for _, r := range st.roles {
 		if err := st.checkAttached("role", r.Name, r.Policies); err != nil {
 			return err
+		}
+	}
+	if err := st.resolve(); err != nil {
+		return err
+	}
+	for _, i := range st.invites {
+		if st.roles[i.Role] == nil {
+			return fmt.Errorf("the invitation of %q has role %q: %w", i.User, i.Role, latchkey.ErrNotFound)
 		}
 	}
 	for _, u := range st.users {

@@ -3,23 +3,25 @@ package acl
 import (
 	"fmt"
 	"io/fs"
+	"maps"
 	"path/filepath"
 	"sync"
 	"sync/atomic"
 
-	"github.com/latchkey-dev/latchkey"
 	"github.com/latchkey-dev/latchkey/internal/vault"
 )
 
-// A Store keeps users, keys, roles, policies and settings in one file, and all
-// of them in memory: decisions and Views read an immutable snapshot and never
-// wait. It may be used by many goroutines at once.
+// A Store keeps users, keys, roles, policies, invitations and settings in one
+// file, and all of them in memory: decisions and Views read an immutable snapshot
+// and never wait. It may be used by many goroutines at once.
 type Store struct {
-	path string
-	now  atomic.Pointer[snapshot] // never nil
+	path   string
+	now    atomic.Pointer[snapshot] // never nil
+	anchor atomic.Pointer[Anchor]   // never nil
 
 	writing sync.Mutex // one change at a time; guards what follows
 	vault   *vault.Vault
+	wishes  map[vault.ID]wish // that could not be written
 	closed  bool
 
 	// commit is vault.Commit; tests make it fail.
@@ -29,12 +31,12 @@ type Store struct {
 // A snapshot is what decisions are made from.
 type snapshot struct {
 	*state
-	// held are keys that are in state but whose removal was asked for and is
-	// being written, or could not be. They are refused.
-	held    map[latchkey.Fingerprint]bool
+	// wished is state with what is being written, or could not be; nil when all
+	// is written. Only what both allow is allowed.
+	wished  *state
 	err     error         // why the last change could not be written
 	closed  bool          // the store is closed: refuse everything
-	changed chan struct{} // closed when the next snapshot takes over
+	changed chan struct{} // closed when another snapshot takes over that may decide otherwise
 }
 
 // Create makes the file for a new store, with the default roles and nobody in
@@ -43,7 +45,7 @@ type snapshot struct {
 // that is made 0700 if it is missing; a file that is there already, whatever is
 // in it, is fs.ErrExist.
 func Create(path string) (*Store, error) {
-	tx := &Tx{state: newState(), changes: make(map[vault.ID]vault.Record)}
+	tx := newTx(newState(), nil)
 	if err := putDefaults(tx); err != nil {
 		return nil, err
 	}
@@ -70,6 +72,7 @@ func Open(path string) (*Store, error) {
 	st.generation = v.Generation()
 	s := &Store{path: path, vault: v, commit: v.Commit}
 	s.now.Store(&snapshot{state: st, changed: make(chan struct{})})
+	s.anchor.Store(&st.anchor)
 	return s, nil
 }
 
@@ -91,7 +94,7 @@ func (s *Store) View(fn func(*Tx) error) error {
 	if now.closed {
 		return fmt.Errorf("%s: %w", s.path, fs.ErrClosed)
 	}
-	return fn(&Tx{state: now.state})
+	return fn(&Tx{state: now.state, wished: now.wished})
 }
 
 // Update runs fn on a copy of the present state, checks the outcome and commits
@@ -101,9 +104,10 @@ func (s *Store) View(fn func(*Tx) error) error {
 // When Update returns nil the change is on disk and in force. When writing it
 // failed, the store opens its file anew and reads back: if the change is there,
 // whole, it is written once more for certain and Update returns nil, otherwise
-// the error. Keys that a change removes are refused from before it is written,
-// and stay so if it cannot be written, until they are removed for good or the
-// process ends.
+// the error. Rights that a change takes away are refused from before it is
+// written. If it cannot be written they stay so, until a later change of the same
+// users, keys, roles or policies is written or the process ends, and the error is
+// ErrHeld too.
 func (s *Store) Update(fn func(*Tx) error) error {
 	s.writing.Lock()
 	defer s.writing.Unlock()
@@ -111,8 +115,11 @@ func (s *Store) Update(fn func(*Tx) error) error {
 		return fmt.Errorf("%s: %w", s.path, fs.ErrClosed)
 	}
 	now := s.now.Load()
-	tx := &Tx{state: now.clone(), changes: make(map[vault.ID]vault.Record)}
+	tx := newTx(now.clone(), now.wished)
 	err := fn(tx)
+	if err == nil {
+		err = tx.trimRevoked()
+	}
 	tx.finished = true
 	if err != nil || len(tx.changes) == 0 {
 		return err
@@ -125,49 +132,45 @@ func (s *Store) Update(fn func(*Tx) error) error {
 	if !tx.force && now.administrators() > 0 && next.administrators() == 0 {
 		return ErrLastAdmin
 	}
-	held, removed := hold(now, next)
-	if removed > 0 {
-		s.publish(&snapshot{state: now.state, held: held, err: now.err})
+	return s.write(now, tx)
+}
+
+// write commits tx, which was checked, and puts it in force.
+func (s *Store) write(now *snapshot, tx *Tx) error {
+	wishes, takes := tx.wishes(now.state, s.wishes)
+	if takes {
+		now = &snapshot{state: now.state, wished: granted(now.state, wishes), err: now.err}
+		s.publish(now)
 	}
 	if err := s.commit(tx.changes); err != nil {
-		if removed > 0 {
-			err = fmt.Errorf("%w; %d removed keys are refused until this process ends, but a restart would bring them back: try again", err, removed)
+		if takes {
+			err = fmt.Errorf("%w: %w", ErrHeld, err)
 		}
-		s.publish(&snapshot{state: now.state, held: held, err: err})
+		s.wishes = wishes
+		s.succeed(&snapshot{state: now.state, wished: now.wished, err: err})
 		return err
 	}
-	s.publish(&snapshot{state: next, held: still(held, next)})
+	s.wishes = maps.Clone(s.wishes)
+	maps.DeleteFunc(s.wishes, func(id vault.ID, _ wish) bool { _, written := tx.changes[id]; return written })
+	next := &snapshot{state: tx.state, wished: granted(tx.state, s.wishes)}
+	if tx.quiet && tx.decidesNothing() {
+		s.succeed(next)
+	} else {
+		s.publish(next)
+	}
 	return nil
-}
-
-// hold returns the keys to refuse while the change from now to next is written,
-// and how many of them it removes.
-func hold(now *snapshot, next *state) (held map[latchkey.Fingerprint]bool, removed int) {
-	held = still(now.held, now.state)
-	for fp := range now.keys {
-		if next.keys[fp] == nil {
-			held[fp] = true
-			removed++
-		}
-	}
-	return held, removed
-}
-
-// still returns those of the held keys that st still has.
-func still(held map[latchkey.Fingerprint]bool, st *state) map[latchkey.Fingerprint]bool {
-	out := make(map[latchkey.Fingerprint]bool)
-	for fp := range held {
-		if st.keys[fp] != nil {
-			out[fp] = true
-		}
-	}
-	return out
 }
 
 // publish puts a snapshot in force and wakes those who wait for changes.
 func (s *Store) publish(next *snapshot) {
 	next.changed = make(chan struct{})
 	close(s.now.Swap(next).changed)
+}
+
+// succeed puts a snapshot in force that decides as the one before it.
+func (s *Store) succeed(next *snapshot) {
+	next.changed = s.now.Load().changed
+	s.now.Store(next)
 }
 
 // Changed returns a channel that is closed when something else is in force than

@@ -102,7 +102,7 @@ func TestStoreKeeps(t *testing.T) {
 			want := fmt.Sprint(
 				User{"Zoë", "night-watch", []string{"night"}, plain, plain.Add(time.Hour)},
 				Key{fingerprint(1), "Zoë", "Zoë's phone", []string{"user"}, plain, "local-open", plain.Add(time.Minute)},
-				Role{"night-watch", []string{"guest", "night"}}, text(t, night), "Küche \"<&>\"\u2028", 1, 1, 5, 5, 1)
+				Role{"night-watch", []string{"guest", "night"}, nil}, text(t, night), "Küche \"<&>\"\u2028", 1, 1, 5, 5, 1)
 			if got != want {
 				t.Errorf("got  %s\nwant %s", got, want)
 			}

@@ -21,20 +21,33 @@ import (
 // to take back everything, return an error from the function.
 type Tx struct {
 	state    *state
+	wished   *state                    // with what could not be written; see snapshot
 	changes  map[vault.ID]vault.Record // to be written; "" removes. nil: read only
+	applied  map[vault.ID]func(*state) // the same, as changes of a state
 	force    bool
+	quiet    bool
 	finished bool
+}
+
+// newTx returns a Tx that can change st.
+func newTx(st, wished *state) *Tx {
+	return &Tx{state: st, wished: wished, changes: make(map[vault.ID]vault.Record), applied: make(map[vault.ID]func(*state))}
 }
 
 // errReadOnly reports a change outside of Update.
 var errReadOnly = errors.New("acl: only the function given to Update can change the store, and only until it returns")
 
-// Generation counts the changes that were committed before this one. Who read at
-// one generation and finds another knows that somebody else was faster.
+// Generation grows with every change that is committed. Who read at one
+// generation and finds another knows that somebody else was faster.
 func (tx *Tx) Generation() uint64 { return tx.state.generation }
 
 // Force lets this change leave no administrator who holds a key.
 func (tx *Tx) Force() { tx.force = true }
+
+// Quiet says that this change decides nothing: counters, budgets. It is as durable
+// as any other, but wakes nobody who waits for Changed. For a change of more than
+// settings and invitations it has no effect.
+func (tx *Tx) Quiet() { tx.quiet = true }
 
 // Users returns all users, sorted by name.
 func (tx *Tx) Users() []User {
@@ -58,9 +71,11 @@ func (tx *Tx) Keys(user string) []Key {
 			own[fp] = k
 		}
 	}
-	return sorted(own, func(k *Key) Key { return k.clone() }, func(a, b Key) int {
-		return cmp.Or(a.Added.Compare(b.Added), cmp.Compare(a.Fingerprint.String(), b.Fingerprint.String()))
-	})
+	return sorted(own, (*Key).clone, orderKeys)
+}
+
+func orderKeys(a, b Key) int {
+	return cmp.Or(a.Added.Compare(b.Added), cmp.Compare(a.Fingerprint.String(), b.Fingerprint.String()))
 }
 
 // Key returns the key with that fingerprint.
@@ -109,6 +124,9 @@ func (tx *Tx) AddUser(u User) error {
 	if twin, ok := tx.state.folded[foldName(u.Name)]; ok {
 		return fmt.Errorf("add user %q: there is %q: %w", u.Name, twin, latchkey.ErrConflict)
 	}
+	if err := CheckUserName(u.Name); err != nil {
+		return err
+	}
 	return tx.putUser(u)
 }
 
@@ -130,8 +148,8 @@ func (tx *Tx) SetRole(user, role string) error {
 	return tx.putUser(u)
 }
 
-// RemoveUser removes a user with all its keys. It is latchkey.ErrNotFound if
-// there is none of that name.
+// RemoveUser removes a user with all its keys, and the invitations for that name.
+// It is latchkey.ErrNotFound if there is none of that name.
 func (tx *Tx) RemoveUser(name string) error {
 	if tx.state.users[name] == nil {
 		return fmt.Errorf("remove user %q: %w", name, latchkey.ErrNotFound)
@@ -143,7 +161,12 @@ func (tx *Tx) RemoveUser(name string) error {
 			}
 		}
 	}
-	return tx.drop(vault.ID{Bucket: usersBucket, Key: name}, func(st *state) { st.dropUser(name) })
+	for _, i := range tx.invitesFor(name) {
+		if err := tx.RemoveInvite(i.ID); err != nil {
+			return err
+		}
+	}
+	return tx.drop(userID(name), func(st *state) { st.dropUser(name) })
 }
 
 func (tx *Tx) putUser(u User) error {
@@ -151,7 +174,7 @@ func (tx *Tx) putUser(u User) error {
 	if err != nil {
 		return err
 	}
-	return tx.put(vault.ID{Bucket: usersBucket, Key: u.Name}, clean, func(st *state) { st.putUser(clean) })
+	return tx.put(userID(u.Name), clean, func(st *state) { st.putUser(clean) })
 }
 
 // AddKey adds a key. It is latchkey.ErrConflict if the key is there already,
@@ -160,7 +183,10 @@ func (tx *Tx) AddKey(k Key) error {
 	if old := tx.state.keys[k.Fingerprint]; old != nil {
 		return fmt.Errorf("add key %s: user %q has it: %w", k.Fingerprint, old.User, latchkey.ErrConflict)
 	}
-	return tx.putKey(k)
+	if err := tx.putKey(k); err != nil {
+		return err
+	}
+	return tx.forgive(k.Fingerprint)
 }
 
 // SetKey replaces the key with that fingerprint, latchkey.ErrNotFound if there
@@ -172,13 +198,16 @@ func (tx *Tx) SetKey(k Key) error {
 	return tx.putKey(k)
 }
 
-// RemoveKey removes a key. Its user stays, even without a key. It is
-// latchkey.ErrNotFound if there is no such key.
+// RemoveKey removes a key, and remembers that; see Revoked. Its user stays, even
+// without a key. It is latchkey.ErrNotFound if there is no such key.
 func (tx *Tx) RemoveKey(fp latchkey.Fingerprint) error {
 	if tx.state.keys[fp] == nil {
 		return fmt.Errorf("remove key %s: %w", fp, latchkey.ErrNotFound)
 	}
-	return tx.drop(keyID(fp), func(st *state) { delete(st.keys, fp) })
+	if err := tx.drop(keyID(fp), func(st *state) { delete(st.keys, fp) }); err != nil {
+		return err
+	}
+	return tx.revoke(fp)
 }
 
 func (tx *Tx) putKey(k Key) error {
@@ -198,8 +227,9 @@ func (tx *Tx) PutRole(r Role) error {
 	return tx.put(vault.ID{Bucket: rolesBucket, Key: r.Name}, clean, func(st *state) { st.roles[r.Name] = clean })
 }
 
-// RemoveRole removes a role. It is latchkey.ErrConflict while a user has it, and
-// always for the four built-in roles.
+// RemoveRole removes a role. It is latchkey.ErrConflict while a user or an
+// invitation has it or another role includes it, and always for the four built-in
+// roles.
 func (tx *Tx) RemoveRole(name string) error {
 	if tx.state.roles[name] == nil {
 		return fmt.Errorf("remove role %q: %w", name, latchkey.ErrNotFound)
@@ -207,10 +237,8 @@ func (tx *Tx) RemoveRole(name string) error {
 	if slices.Contains(builtIn, name) {
 		return fmt.Errorf("remove role %q: it is built in: %w", name, latchkey.ErrConflict)
 	}
-	for _, u := range tx.state.users {
-		if u.Role == name {
-			return fmt.Errorf("remove role %q: user %q has it: %w", name, u.Name, latchkey.ErrConflict)
-		}
+	if bearer := tx.state.bearer(name); bearer != "" {
+		return fmt.Errorf("remove role %q: %s has it: %w", name, bearer, latchkey.ErrConflict)
 	}
 	return tx.drop(vault.ID{Bucket: rolesBucket, Key: name}, func(st *state) { delete(st.roles, name) })
 }
@@ -255,6 +283,16 @@ func (tx *Tx) RemoveSetting(name string) error {
 	return tx.drop(vault.ID{Bucket: settingsBucket, Key: name}, func(st *state) { delete(st.settings, name) })
 }
 
+// decidesNothing reports whether only settings and invitations are changed.
+func (tx *Tx) decidesNothing() bool {
+	for id := range tx.changes {
+		if id.Bucket != settingsBucket && id.Bucket != invitesBucket {
+			return false
+		}
+	}
+	return true
+}
+
 // put stores a value in both its forms: decoded by apply, and as a record to write.
 func (tx *Tx) put(id vault.ID, value any, apply func(*state)) error {
 	if tx.changes == nil || tx.finished {
@@ -268,7 +306,7 @@ func (tx *Tx) put(id vault.ID, value any, apply func(*state)) error {
 		return fmt.Errorf("policy %q has %d bytes, %d are the most: %w", id.Key, len(payload), MaxPolicySize, latchkey.ErrTooLarge)
 	}
 	apply(tx.state)
-	tx.changes[id] = vault.Seal(id, payload)
+	tx.changes[id], tx.applied[id] = vault.Seal(id, payload), apply
 	return nil
 }
 
@@ -278,7 +316,7 @@ func (tx *Tx) drop(id vault.ID, apply func(*state)) error {
 		return errReadOnly
 	}
 	apply(tx.state)
-	tx.changes[id] = ""
+	tx.changes[id], tx.applied[id] = "", apply
 	return nil
 }
 
