@@ -5,17 +5,25 @@ import (
 	"sync"
 
 	"github.com/latchkey-dev/latchkey/internal/discover"
+	"github.com/latchkey-dev/latchkey/internal/roster"
 )
 
-// An announcer holds the device's name and who tells it to the network.
+// An announcer holds the device's configured name and who tells the name to the
+// network.
 type announcer struct {
 	mu   sync.Mutex // guards what follows
 	name string
 	tell func(name string) error // nil while the device is not announced
 }
 
-// name returns the name for people: the one that was given, or the id.
+// name returns the name for people: the one that an administrator gave from
+// afar, the configured one, or the id.
 func (s *server) name() string {
+	if s.access != nil {
+		if given := roster.Name(s.access); given != "" {
+			return given
+		}
+	}
 	s.announce.mu.Lock()
 	defer s.announce.mu.Unlock()
 	if s.announce.name == "" {
@@ -24,10 +32,17 @@ func (s *server) name() string {
 	return s.announce.name
 }
 
-// rename changes the name for people, "" to the id, also on the network.
+// rename changes the configured name, "" to the id.
 func (s *server) rename(name string) error {
 	s.announce.mu.Lock()
 	s.announce.name = name
+	s.announce.mu.Unlock()
+	return s.renamed()
+}
+
+// renamed tells the network the name that holds now.
+func (s *server) renamed() error {
+	s.announce.mu.Lock()
 	tell := s.announce.tell
 	s.announce.mu.Unlock()
 	if tell == nil {

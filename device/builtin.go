@@ -2,11 +2,7 @@ package device
 
 import (
 	"context"
-	"encoding/json"
-	"fmt"
-	"runtime/debug"
 	"strings"
-	"time"
 
 	"github.com/latchkey-dev/latchkey"
 	"github.com/latchkey-dev/latchkey/acl"
@@ -24,153 +20,150 @@ const (
 	pathBase     = "/basestation"
 )
 
-// A resource is the action that the door is asked about, and what answers. The
-// door judges the path, unless object names something else.
+// caller is the object of a resource that is about who asks.
+const caller = "caller"
+
+// A resource is one method of one of the device's own paths: what the door is
+// asked, and what answers.
 type resource struct {
-	action acl.Action
-	object func(*peer) string
-	run    func(*peer, context.Context, *coap.Request) *coap.Response
+	pattern string // with {name} for one segment that is not empty
+	method  coap.Code
+	action  acl.Action
+	self    acl.Action // instead of action where {user} is the caller; "": the same
+	object  string     // what the door judges: a wildcard by its name, or caller; "": the path
+	takes   takes
+	run     handler
 }
 
-// builtins maps path and method to the device's own resources. A path that is
-// here belongs to the device under every method.
-var builtins = map[string]map[coap.Code]resource{
-	pathCore:     {GET: {acl.CoAPGet, nil, (*peer).core}},
-	pathInfo:     {GET: {acl.CoAPGet, nil, (*peer).info}},
-	pathServices: {GET: {acl.CoAPGet, nil, (*peer).listServices}},
-	pathMe:       {GET: {acl.SelfRead, (*peer).user, (*peer).me}},
-	pathPairing:  {GET: {acl.PairRead, nil, (*peer).pairingStatus}},
-	pathBase:     {GET: {acl.SelfRead, (*peer).user, (*peer).basestation}},
+// takes says which options a resource understands beside the usual ones.
+type takes uint8
 
-	pathPairing + "/local-initial": {POST: {acl.PairLocalInitial, nil, (*peer).pairLocalInitial}},
+const (
+	takesAfter   takes = 1 << iota // the query after=NAME: what comes behind it in a list
+	takesForce                     // the query force=true: even the last administrator
+	takesVersion                   // If-Match with the version of what is changed
+	takesFresh                     // If-None-Match: only if there is nothing yet
+)
+
+// A handler answers a call.
+type handler func(*peer, context.Context, *call) *coap.Response
+
+// resources is the table; nothing writes to it.
+var resources = []resource{
+	{pattern: pathCore, method: GET, action: acl.CoAPGet, run: plain((*peer).core)},
+	{pattern: pathInfo, method: GET, action: acl.CoAPGet, run: plain((*peer).info)},
+	{pattern: pathServices, method: GET, action: acl.CoAPGet, run: plain((*peer).listServices)},
+	{pattern: pathMe, method: GET, action: acl.SelfRead, object: caller, run: plain((*peer).me)},
+	{pattern: pathBase, method: GET, action: acl.SelfRead, object: caller, run: plain((*peer).basestation)},
+	{pattern: pathPairing, method: GET, action: acl.PairRead, run: plain((*peer).pairingStatus)},
+	{pattern: pathPairing + "/local-initial", method: POST, action: acl.PairLocalInitial, run: plain((*peer).pairLocalInitial)},
+
+	{pattern: "/users", method: GET, action: acl.UserList, takes: takesAfter, run: managed(listUsers)},
+	{pattern: "/users/{user}", method: GET, action: acl.UserShow, self: acl.SelfRead, object: "user", run: managed(showUser)},
+	{pattern: "/users/{user}", method: POST, action: acl.UserCreate, object: "user", run: managed(addUser)},
+	{pattern: "/users/{user}", method: DELETE, action: acl.UserRemove, self: acl.SelfRemove, object: "user", takes: takesVersion | takesForce, run: managed(removeUser)},
+	{pattern: "/users/{user}/name", method: PUT, action: acl.UserRename, self: acl.SelfRename, object: "user", takes: takesVersion, run: managed(renameUser)},
+	{pattern: "/users/{user}/role", method: PUT, action: acl.UserRole, object: "user", takes: takesVersion | takesForce, run: managed(setRole)},
+	{pattern: "/users/{user}/expires", method: PUT, action: acl.UserExpire, object: "user", takes: takesVersion | takesForce, run: managed(setExpiry)},
+	{pattern: "/users/{user}/policies", method: PUT, action: acl.UserPolicies, object: "user", takes: takesVersion, run: managed(setPolicies)},
+	{pattern: "/users/{user}/keys/{key}", method: POST, action: acl.KeyAdd, self: acl.SelfKeyAdd, object: "user", takes: takesVersion, run: managed(addKey)},
+	{pattern: "/users/{user}/keys/{key}", method: PUT, action: acl.KeyChange, self: acl.SelfKeyChange, object: "user", takes: takesVersion | takesForce, run: managed(changeKey)},
+	{pattern: "/users/{user}/keys/{key}", method: DELETE, action: acl.KeyRemove, self: acl.SelfKeyRemove, object: "user", takes: takesVersion | takesForce, run: managed(removeKey)},
+
+	{pattern: "/roles", method: GET, action: acl.RoleList, takes: takesAfter, run: managed(listRoles)},
+	{pattern: "/roles/{role}", method: GET, action: acl.RoleShow, object: "role", run: managed(showRole)},
+	{pattern: "/roles/{role}", method: PUT, action: acl.RolePut, object: "role", takes: takesVersion | takesFresh, run: managed(putRole)},
+	{pattern: "/roles/{role}", method: DELETE, action: acl.RoleRemove, object: "role", takes: takesVersion, run: managed(removeRole)},
+	{pattern: "/policies", method: GET, action: acl.PolicyList, takes: takesAfter, run: managed(listPolicies)},
+	{pattern: "/policies/{policy}", method: GET, action: acl.PolicyShow, object: "policy", run: managed(showPolicy)},
+	{pattern: "/policies/{policy}", method: PUT, action: acl.PolicyPut, object: "policy", takes: takesVersion | takesFresh, run: managed(putPolicy)},
+	{pattern: "/policies/{policy}", method: DELETE, action: acl.PolicyRemove, object: "policy", takes: takesVersion, run: managed(removePolicy)},
+
+	{pattern: "/device/name", method: PUT, action: acl.DeviceRename, run: managed(renameDevice)},
+	{pattern: "/settings", method: GET, action: acl.SettingsRead, run: managed(showSettings)},
+	{pattern: "/settings/pairing/{mode}", method: PUT, action: acl.SettingsWrite, run: managed(setPairing)},
+}
+
+// builtins are the resources by the first segment of their paths.
+var builtins = func() map[string][]resource {
+	first := make(map[string][]resource)
+	for _, r := range resources {
+		s := splitPath(r.pattern)[0]
+		first[s] = append(first[s], r)
+	}
+	return first
+}()
+
+// match returns what the wildcards of pattern stand for in the segments of a
+// path, or false.
+func match(pattern string, parts []string) (map[string]string, bool) {
+	want := splitPath(pattern)
+	if len(want) != len(parts) {
+		return nil, false
+	}
+	var values map[string]string
+	for i, s := range want {
+		name, wild := strings.CutPrefix(s, "{")
+		switch {
+		case !wild && s != parts[i], wild && parts[i] == "":
+			return nil, false
+		case wild && values == nil:
+			values = make(map[string]string, 2)
+		}
+		if wild {
+			values[strings.TrimSuffix(name, "}")] = parts[i]
+		}
+	}
+	return values, true
+}
+
+// findBuiltin returns the device's own resource for path and method, and what its
+// wildcards stand for. A path that is known under another method only belongs to
+// the device too: the resource then refuses the method.
+func findBuiltin(path string, method coap.Code) (res resource, values map[string]string, own bool) {
+	parts := splitPath(path)
+	if len(parts) == 0 {
+		return resource{}, nil, false
+	}
+	for _, r := range builtins[parts[0]] {
+		v, ok := match(r.pattern, parts)
+		if ok && r.method == method {
+			return r, v, true
+		}
+		own = own || ok
+	}
+	return resource{action: coapAction("coap", method), run: notAllowed}, nil, own
+}
+
+func notAllowed(*peer, context.Context, *call) *coap.Response {
+	return refuse(latchkey.ErrMethodNotAllowed)
 }
 
 // builtin finds the device's own resource for path and method.
 func (p *peer) builtin(path string, method coap.Code) (operation, bool) {
-	methods, own := builtins[path]
+	res, values, own := findBuiltin(path, method)
 	if !own {
 		return operation{}, false
 	}
-	res, ok := methods[method]
-	if !ok {
-		res = resource{coapAction("coap", method), nil, func(*peer, context.Context, *coap.Request) *coap.Response {
-			return refuse(latchkey.ErrMethodNotAllowed)
-		}}
+	action, object := res.action, path
+	user := values["user"]
+	if res.self != "" && user == p.user() {
+		action = res.self
 	}
-	object := path
-	if res.object != nil {
-		object = res.object(p)
+	switch {
+	case res.object == caller:
+		object = p.user()
+	case res.object != "":
+		object = values[res.object]
 	}
-	return operation{res.action, object, func(ctx context.Context, pass gate.Pass, r *coap.Request) *coap.Response {
-		if _, err := pass.Redeem(res.action); err != nil {
+	return operation{action: action, resource: object, run: func(ctx context.Context, pass gate.Pass, r *coap.Request) *coap.Response {
+		if _, err := pass.Redeem(action); err != nil {
 			return refuse(err)
 		}
-		return res.run(p, ctx, r)
+		judged := pass.Request()
+		if action == res.self && judged.User != user { // was renamed before the door was asked
+			return refuse(latchkey.ErrForbidden)
+		}
+		return res.run(p, ctx, &call{Request: r, judged: judged, resource: res, values: values})
 	}}, true
-}
-
-// visible asks the door whether a name, or a right, may be shown to the peer.
-func (p *peer) visible(ctx context.Context, q *acl.Request) bool {
-	q.Listing = true
-	_, err := p.srv.door.admit(ctx, q)
-	return err == nil
-}
-
-// core lists, in link format (RFC 6690), the resources that the caller may read.
-func (p *peer) core(ctx context.Context, _ *coap.Request) *coap.Response {
-	var links []string
-	link := func(path, attributes string) {
-		if p.visible(ctx, p.question(acl.CoAPGet, path)) {
-			links = append(links, "<"+escapePath(path)+">"+attributes)
-		}
-	}
-	link(pathInfo, ";ct=50")
-	link(pathServices, ";ct=50")
-	if c, ok := p.srv.dev.Handler.(Catalogue); ok {
-		for _, path := range c.Resources() {
-			attributes := ""
-			if c.Observable(path) {
-				attributes = ";obs"
-			}
-			link(path, attributes)
-		}
-	}
-	return &coap.Response{Code: coap.Content, Format: FormatLink, Observe: -1, Body: []byte(strings.Join(links, ","))}
-}
-
-// escapePath writes a path as a URI reference.
-func escapePath(path string) string {
-	var b strings.Builder
-	for _, c := range []byte(path) {
-		if c == '/' || c == '-' || c == '.' || c == '_' || c == '~' ||
-			c >= '0' && c <= '9' || c >= 'a' && c <= 'z' || c >= 'A' && c <= 'Z' {
-			b.WriteByte(c)
-		} else {
-			fmt.Fprintf(&b, "%%%02X", c)
-		}
-	}
-	return b.String()
-}
-
-func (p *peer) info(context.Context, *coap.Request) *coap.Response {
-	return reply(coap.Content, struct {
-		ID          latchkey.DeviceID    `json:"id"`
-		Name        string               `json:"name"`
-		Fingerprint latchkey.Fingerprint `json:"fingerprint"`
-		Version     string               `json:"version"`
-		Uptime      int64                `json:"uptime"` // seconds
-	}{p.srv.id, p.srv.name(), p.srv.identity.Fingerprint(), version(), int64(time.Since(p.srv.started).Seconds())})
-}
-
-// version is what the build recorded; never made up.
-func version() string {
-	if b, ok := debug.ReadBuildInfo(); ok && b.Main.Version != "" {
-		return b.Main.Version
-	}
-	return "unknown"
-}
-
-// listServices names the services that the caller may know of, and says which
-// of them it may open now.
-func (p *peer) listServices(ctx context.Context, _ *coap.Request) *coap.Response {
-	type item struct {
-		ID   string `json:"id"`
-		Type string `json:"type"`
-		Open bool   `json:"open"`
-	}
-	list := []item{}
-	for _, s := range p.srv.services.Load().list {
-		kind := s.target.Network()
-		may := func(action acl.Action) bool {
-			q := p.question(action, s.ID)
-			q.ServiceType, q.Target = kind, s.target.String()
-			return p.visible(ctx, q)
-		}
-		if may(acl.ServiceList) {
-			list = append(list, item{s.ID, kind, may(acl.TunnelOpen)})
-		}
-	}
-	return reply(coap.Content, list)
-}
-
-func (p *peer) user() string { return p.subject().User }
-
-// me tells the caller who it is here.
-func (p *peer) me(context.Context, *coap.Request) *coap.Response {
-	subject := p.subject()
-	return reply(coap.Content, struct {
-		User string               `json:"user"`
-		Role string               `json:"role"`
-		Name string               `json:"name"`
-		Key  latchkey.Fingerprint `json:"key"`
-	}{subject.User, subject.Role, subject.KeyName, p.key})
-}
-
-// reply answers with JSON (RFC 8259).
-func reply(code Code, v any) *coap.Response {
-	body, err := json.Marshal(v)
-	if err != nil {
-		return refuse(latchkey.ErrInternal)
-	}
-	return &coap.Response{Code: code, Format: FormatJSON, Observe: -1, Body: body}
 }

@@ -24,7 +24,7 @@ type KeyChange struct {
 
 // AddKey gives a user one more key. A user who does that for itself gives the new
 // key the policies of the one that it acts with, and no longer life.
-func (r *Roster) AddKey(a Actor, user string, k NewKey, t Terms) (Account, error) {
+func (r *Roster) AddKey(a Actor, user string, k NewKey, t Terms) (acl.Account, error) {
 	d := deed{kind: acl.EventKey, action: acl.KeyAdd, self: acl.SelfKeyAdd, object: user, detail: "key " + k.Fingerprint.String() + " added"}
 	return r.change(a, t, d, user, func(tx *acl.Tx, u acl.User) error {
 		key := acl.Key{Fingerprint: k.Fingerprint, User: user, Name: k.Name, Added: r.now(), Origin: OriginManual, Expires: k.Expires}
@@ -39,7 +39,7 @@ func (r *Roster) AddKey(a Actor, user string, k NewKey, t Terms) (Account, error
 
 // ChangeKey changes what is known of a user's key. A user may give its own keys
 // other names and less time, and no other policies.
-func (r *Roster) ChangeKey(a Actor, user string, key latchkey.Fingerprint, c KeyChange, t Terms) (Account, error) {
+func (r *Roster) ChangeKey(a Actor, user string, key latchkey.Fingerprint, c KeyChange, t Terms) (acl.Account, error) {
 	d := deed{kind: acl.EventKey, action: acl.KeyChange, self: acl.SelfKeyChange, object: user, detail: "key " + key.String() + c.text()}
 	return r.change(a, t, d, user, func(tx *acl.Tx, u acl.User) error {
 		k, err := keyOf(tx, user, key)

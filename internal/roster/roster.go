@@ -15,9 +15,13 @@ import (
 // OriginManual is the origin of keys that somebody added by hand.
 const OriginManual = "manual"
 
-// Absent is the version of what is not there: a change on these terms only makes
-// something new.
-const Absent = "absent"
+const (
+	// Absent is the version of a role or policy that is not there: on these terms
+	// a change only makes something new.
+	Absent = "absent"
+	// VersionBytes is how many bytes the other versions stand for.
+	VersionBytes = 8
+)
 
 // A Roster carries out changes. Its methods may be called at the same time.
 //

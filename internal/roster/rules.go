@@ -26,7 +26,7 @@ func (r *Roster) Roles(after string) (out []Role, err error) {
 	err = r.Access.View(func(tx *acl.Tx) error {
 		for _, role := range tx.Roles() {
 			if role.Name > after {
-				out = append(out, Role{role, version(role)})
+				out = append(out, Role{role, tx.RoleVersion(role.Name)})
 			}
 		}
 		return nil
@@ -37,51 +37,49 @@ func (r *Roster) Roles(after string) (out []Role, err error) {
 // Role returns one role.
 func (r *Roster) Role(name string) (out Role, err error) {
 	err = r.Access.View(func(tx *acl.Tx) error {
-		role, ok := tx.Role(name)
-		if !ok {
-			return fmt.Errorf("there is no role %q: %w", name, latchkey.ErrNotFound)
-		}
-		out = Role{role, version(role)}
-		return nil
+		out, err = findRole(tx, name)
+		return err
 	})
 	return out, err
 }
 
+func findRole(tx *acl.Tx, name string) (Role, error) {
+	role, ok := tx.Role(name)
+	if !ok {
+		return Role{}, fmt.Errorf("there is no role %q: %w", name, latchkey.ErrNotFound)
+	}
+	return Role{role, tx.RoleVersion(name)}, nil
+}
+
 // PutRole adds a role, or replaces the one of that name.
-func (r *Roster) PutRole(a Actor, role acl.Role, t Terms) (Role, error) {
-	d := deed{kind: acl.EventRole, action: acl.RolePut, object: role.Name, detail: "policies " + list(role.Policies)}
-	err := r.do(a, t, d, func(tx *acl.Tx) error {
-		if err := t.check("role", role.Name, roleVersion(tx, role.Name)); err != nil {
-			return err
+func (r *Roster) PutRole(a Actor, role acl.Role, t Terms) (out Role, err error) {
+	d := deed{kind: acl.EventRole, action: acl.RolePut, object: role.Name, detail: "policies " + list(role.Policies) + ", includes " + list(role.Includes)}
+	err = r.do(a, t, d, func(tx *acl.Tx) error {
+		if _, exists := tx.Role(role.Name); exists && t.Version == Absent {
+			return fmt.Errorf("role %q is there already: %w", role.Name, latchkey.ErrConflict)
+		} else if exists || t.Version != Absent {
+			if err := tx.CheckRoleVersion(role.Name, t.Version); err != nil {
+				return err
+			}
 		}
 		if err := tx.PutRole(role); err != nil {
 			return err
 		}
-		return nil
+		out, err = findRole(tx, role.Name)
+		return err
 	})
-	if err != nil {
-		return Role{}, err
-	}
-	return Role{role, version(role)}, nil
+	return out, err
 }
 
 // RemoveRole removes a role that nobody has.
 func (r *Roster) RemoveRole(a Actor, name string, t Terms) error {
 	d := deed{kind: acl.EventRole, action: acl.RoleRemove, object: name, detail: "removed"}
 	return r.do(a, t, d, func(tx *acl.Tx) error {
-		if err := t.check("role", name, roleVersion(tx, name)); err != nil {
+		if err := tx.CheckRoleVersion(name, t.Version); err != nil {
 			return err
 		}
 		return tx.RemoveRole(name)
 	})
-}
-
-// roleVersion is "" for a role that is not there.
-func roleVersion(tx *acl.Tx, name string) string {
-	if role, ok := tx.Role(name); ok {
-		return version(role)
-	}
-	return ""
 }
 
 // Policies returns all policies whose names come after a name, in their order,
@@ -91,7 +89,7 @@ func (r *Roster) Policies(after string) (out []Policy, err error) {
 		roles := holders(tx)
 		for _, p := range tx.Policies() {
 			if p.Name() > after {
-				out = append(out, Policy{Name: p.Name(), Roles: roles[p.Name()], Version: version(p)})
+				out = append(out, Policy{Name: p.Name(), Roles: roles[p.Name()], Version: tx.PolicyVersion(p.Name())})
 			}
 		}
 		return nil
@@ -102,14 +100,18 @@ func (r *Roster) Policies(after string) (out []Policy, err error) {
 // Policy returns one policy.
 func (r *Roster) Policy(name string) (out Policy, err error) {
 	err = r.Access.View(func(tx *acl.Tx) error {
-		p, ok := tx.Policy(name)
-		if !ok {
-			return fmt.Errorf("there is no policy %q: %w", name, latchkey.ErrNotFound)
-		}
-		out = Policy{Name: name, Roles: holders(tx)[name], Version: version(p), Policy: p}
-		return nil
+		out, err = findPolicy(tx, name)
+		return err
 	})
 	return out, err
+}
+
+func findPolicy(tx *acl.Tx, name string) (Policy, error) {
+	p, ok := tx.Policy(name)
+	if !ok {
+		return Policy{}, fmt.Errorf("there is no policy %q: %w", name, latchkey.ErrNotFound)
+	}
+	return Policy{Name: name, Roles: holders(tx)[name], Version: tx.PolicyVersion(name), Policy: p}, nil
 }
 
 // holders names the roles that have each policy.
@@ -127,40 +129,32 @@ func holders(tx *acl.Tx) map[string][]string {
 }
 
 // PutPolicy adds a policy, or replaces the one of that name.
-func (r *Roster) PutPolicy(a Actor, p *acl.Policy, t Terms) (Policy, error) {
+func (r *Roster) PutPolicy(a Actor, p *acl.Policy, t Terms) (out Policy, err error) {
 	d := deed{kind: acl.EventPolicy, action: acl.PolicyPut, object: p.Name(), detail: fmt.Sprintf("%d statements", len(p.Statements()))}
-	out := Policy{Name: p.Name(), Version: version(p), Policy: p}
-	err := r.do(a, t, d, func(tx *acl.Tx) error {
-		if err := t.check("policy", p.Name(), policyVersion(tx, p.Name())); err != nil {
-			return err
+	err = r.do(a, t, d, func(tx *acl.Tx) error {
+		if _, exists := tx.Policy(p.Name()); exists && t.Version == Absent {
+			return fmt.Errorf("policy %q is there already: %w", p.Name(), latchkey.ErrConflict)
+		} else if exists || t.Version != Absent {
+			if err := tx.CheckPolicyVersion(p.Name(), t.Version); err != nil {
+				return err
+			}
 		}
 		if err := tx.PutPolicy(p); err != nil {
 			return err
 		}
-		out.Roles = holders(tx)[p.Name()]
-		return nil
+		out, err = findPolicy(tx, p.Name())
+		return err
 	})
-	if err != nil {
-		return Policy{}, err
-	}
-	return out, nil
+	return out, err
 }
 
 // RemovePolicy removes a policy that no role, user or key has.
 func (r *Roster) RemovePolicy(a Actor, name string, t Terms) error {
 	d := deed{kind: acl.EventPolicy, action: acl.PolicyRemove, object: name, detail: "removed"}
 	return r.do(a, t, d, func(tx *acl.Tx) error {
-		if err := t.check("policy", name, policyVersion(tx, name)); err != nil {
+		if err := tx.CheckPolicyVersion(name, t.Version); err != nil {
 			return err
 		}
 		return tx.RemovePolicy(name)
 	})
-}
-
-// policyVersion is "" for a policy that is not there.
-func policyVersion(tx *acl.Tx, name string) string {
-	if p, ok := tx.Policy(name); ok {
-		return version(p)
-	}
-	return ""
 }

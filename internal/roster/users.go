@@ -10,13 +10,6 @@ import (
 	"github.com/latchkey-dev/latchkey/acl"
 )
 
-// An Account is a user with its keys, the oldest first.
-type Account struct {
-	acl.User
-	Keys    []acl.Key `json:"keys"`
-	Version string    `json:"version"` // of all of it, 16 hex digits
-}
-
 // A NewUser is a user to add.
 type NewUser struct {
 	Name    string
@@ -27,20 +20,16 @@ type NewUser struct {
 }
 
 // Users returns all accounts whose names come after a name, in their order.
-func (r *Roster) Users(after string) (list []Account, err error) {
+func (r *Roster) Users(after string) (out []acl.Account, err error) {
 	err = r.Access.View(func(tx *acl.Tx) error {
-		for _, u := range tx.Users() {
-			if u.Name > after {
-				list = append(list, account(tx, u))
-			}
-		}
+		out = slices.DeleteFunc(tx.Accounts(), func(a acl.Account) bool { return a.Name <= after })
 		return nil
 	})
-	return list, err
+	return out, err
 }
 
 // User returns one account.
-func (r *Roster) User(name string) (out Account, err error) {
+func (r *Roster) User(name string) (out acl.Account, err error) {
 	err = r.Access.View(func(tx *acl.Tx) error {
 		out, err = find(tx, name)
 		return err
@@ -48,22 +37,16 @@ func (r *Roster) User(name string) (out Account, err error) {
 	return out, err
 }
 
-func account(tx *acl.Tx, u acl.User) Account {
-	a := Account{User: u, Keys: tx.Keys(u.Name)}
-	a.Version = version(a)
-	return a
-}
-
-func find(tx *acl.Tx, name string) (Account, error) {
-	u, ok := tx.User(name)
+func find(tx *acl.Tx, name string) (acl.Account, error) {
+	a, ok := tx.Account(name)
 	if !ok {
-		return Account{}, fmt.Errorf("there is no user %q: %w", name, latchkey.ErrNotFound)
+		return acl.Account{}, fmt.Errorf("there is no user %q: %w", name, latchkey.ErrNotFound)
 	}
-	return account(tx, u), nil
+	return a, nil
 }
 
 // AddUser adds a user, with a key or without.
-func (r *Roster) AddUser(a Actor, u NewUser) (out Account, err error) {
+func (r *Roster) AddUser(a Actor, u NewUser) (out acl.Account, err error) {
 	if u.Role == "" {
 		u.Role = acl.RoleGuest
 	}
@@ -94,18 +77,18 @@ func (r *Roster) AddUser(a Actor, u NewUser) (out Account, err error) {
 // Rename gives a user another name; keys and invitations go with it. Users who
 // rename themselves may not, while a rule of this device depends on names of
 // users: they could walk out of it, or into it.
-func (r *Roster) Rename(a Actor, name, to string, t Terms) (Account, error) {
+func (r *Roster) Rename(a Actor, name, to string, t Terms) (acl.Account, error) {
 	d := deed{kind: acl.EventUser, action: acl.UserRename, self: acl.SelfRename, object: name, detail: "renamed to " + to}
 	return r.change(a, t, d, to, func(tx *acl.Tx, u acl.User) error {
 		if a.is(name) && u.Role != acl.RoleAdmin && byName(tx) {
 			return fmt.Errorf("%w: policies depend on names of users, so an administrator renames them", latchkey.ErrForbidden)
 		}
-		return rename(tx, u, to)
+		return tx.RenameUser(name, to)
 	})
 }
 
 // SetRole gives a user another role.
-func (r *Roster) SetRole(a Actor, name, role string, t Terms) (Account, error) {
+func (r *Roster) SetRole(a Actor, name, role string, t Terms) (acl.Account, error) {
 	d := deed{kind: acl.EventUser, action: acl.UserRole, object: name, detail: "role " + role}
 	return r.change(a, t, d, name, func(tx *acl.Tx, u acl.User) error {
 		if err := checkRole(tx, role); err != nil {
@@ -117,7 +100,7 @@ func (r *Roster) SetRole(a Actor, name, role string, t Terms) (Account, error) {
 
 // SetExpiry says when all access of a user ends; zero is never, and a time that
 // has passed ends it now.
-func (r *Roster) SetExpiry(a Actor, name string, expires time.Time, t Terms) (Account, error) {
+func (r *Roster) SetExpiry(a Actor, name string, expires time.Time, t Terms) (acl.Account, error) {
 	d := deed{kind: acl.EventUser, action: acl.UserExpire, object: name, detail: "expires " + when(expires)}
 	return r.change(a, t, d, name, func(tx *acl.Tx, u acl.User) error {
 		u.Expires = expires
@@ -126,7 +109,7 @@ func (r *Roster) SetExpiry(a Actor, name string, expires time.Time, t Terms) (Ac
 }
 
 // SetPolicies says which policies hold for a user beside those of its role.
-func (r *Roster) SetPolicies(a Actor, name string, policies []string, t Terms) (Account, error) {
+func (r *Roster) SetPolicies(a Actor, name string, policies []string, t Terms) (acl.Account, error) {
 	d := deed{kind: acl.EventUser, action: acl.UserPolicies, object: name, detail: "policies " + list(policies)}
 	return r.change(a, t, d, name, func(tx *acl.Tx, u acl.User) error {
 		u.Policies = policies
@@ -138,11 +121,7 @@ func (r *Roster) SetPolicies(a Actor, name string, policies []string, t Terms) (
 func (r *Roster) RemoveUser(a Actor, name string, t Terms) error {
 	d := deed{kind: acl.EventUser, action: acl.UserRemove, self: acl.SelfRemove, object: name, detail: "removed"}
 	return r.do(a, t, d, func(tx *acl.Tx) error {
-		now, err := find(tx, name)
-		if err == nil {
-			err = t.check("user", name, now.Version)
-		}
-		if err != nil {
+		if err := tx.CheckVersion(name, t.Version); err != nil {
 			return err
 		}
 		return tx.RemoveUser(name)
@@ -151,11 +130,11 @@ func (r *Roster) RemoveUser(a Actor, name string, t Terms) error {
 
 // change makes a change to one user on terms, and returns the account that is
 // there then, under the name to.
-func (r *Roster) change(a Actor, t Terms, d deed, to string, change func(*acl.Tx, acl.User) error) (out Account, err error) {
+func (r *Roster) change(a Actor, t Terms, d deed, to string, change func(*acl.Tx, acl.User) error) (out acl.Account, err error) {
 	err = r.do(a, t, d, func(tx *acl.Tx) error {
 		now, err := find(tx, d.object)
 		if err == nil {
-			err = t.check("user", d.object, now.Version)
+			err = tx.CheckVersion(d.object, t.Version)
 		}
 		if err == nil {
 			err = change(tx, now.User)
@@ -177,25 +156,6 @@ func checkRole(tx *acl.Tx, name string) error {
 		names = append(names, r.Name)
 	}
 	return fmt.Errorf("there is no role %q, but %s: %w", name, list(names), latchkey.ErrNotFound)
-}
-
-// rename moves a user with its keys to another name.
-func rename(tx *acl.Tx, u acl.User, to string) error {
-	keys, old := tx.Keys(u.Name), u.Name
-	if err := tx.RemoveUser(old); err != nil {
-		return err
-	}
-	u.Name = to
-	if err := tx.AddUser(u); err != nil {
-		return err
-	}
-	for _, k := range keys {
-		k.User = to
-		if err := tx.AddKey(k); err != nil {
-			return err
-		}
-	}
-	return nil
 }
 
 // byName reports whether any policy depends on the name of who asks.

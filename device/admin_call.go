@@ -1,0 +1,146 @@
+package device
+
+import (
+	"context"
+	"encoding/hex"
+	"encoding/json"
+	"strings"
+	"time"
+
+	"github.com/latchkey-dev/latchkey"
+	"github.com/latchkey-dev/latchkey/acl"
+	"github.com/latchkey-dev/latchkey/internal/coap"
+	"github.com/latchkey-dev/latchkey/internal/roster"
+)
+
+// A call is a request on one of the device's own resources that the door let
+// through.
+type call struct {
+	*coap.Request
+	judged   acl.Request // by the door
+	resource resource
+	values   map[string]string // of the pattern's wildcards
+	after    string            // what a list continues behind
+	terms    roster.Terms
+}
+
+// plain makes a handler of a method that needs nothing but the request.
+func plain(f func(*peer, context.Context, *coap.Request) *coap.Response) handler {
+	return func(p *peer, ctx context.Context, c *call) *coap.Response { return f(p, ctx, c.Request) }
+}
+
+// managed makes a handler of what works on the roster.
+func managed(f func(*peer, *roster.Roster, *call) (*coap.Response, error)) handler {
+	return func(p *peer, _ context.Context, c *call) *coap.Response {
+		if p.srv.access == nil {
+			return refuse(latchkey.ErrNotFound)
+		}
+		if code := c.readOptions(); code != 0 {
+			return coap.NewResponse(code)
+		}
+		answer, err := f(p, p.srv.roster(), c)
+		if err != nil {
+			p.log.Warn("request failed", "op", c.judged.Action, "resource", c.judged.Resource, "code", latchkey.CodeOf(err), "err", err)
+			return refuse(err)
+		}
+		return answer
+	}
+}
+
+// roster is what administrators work on.
+func (s *server) roster() *roster.Roster {
+	return &roster.Roster{Access: s.access, Pairing: s.pairing, Now: time.Now}
+}
+
+// actor is the caller as the door judged it.
+func (c *call) actor() roster.Actor {
+	return roster.Actor{Key: c.judged.Peer, User: c.judged.User, Path: c.judged.Path, Source: c.judged.Source}
+}
+
+// value returns what the wildcard of that name stands for.
+func (c *call) value(name string) string { return c.values[name] }
+
+// key reads the fingerprint in the path. One that cannot be is nobody's.
+func (c *call) key() (latchkey.Fingerprint, error) {
+	key, err := latchkey.ParseFingerprint(c.value("key"))
+	if err != nil {
+		return key, latchkey.ErrNotFound
+	}
+	return key, nil
+}
+
+// readOptions reads the format, the query and the terms of a request. It returns
+// the code to refuse with, 0 if it understood everything.
+func (c *call) readOptions() coap.Code {
+	if c.Format != coap.NoFormat && c.Format != coap.JSON {
+		return coap.UnsupportedFormat
+	}
+	for _, text := range c.Query {
+		if !c.readParam(text) {
+			return coap.BadOption
+		}
+	}
+	for _, o := range c.Options {
+		switch o.Number {
+		case coap.IfMatch:
+			if !c.resource.can(takesVersion) || c.terms.Version != "" || len(o.Value) != roster.VersionBytes {
+				return coap.BadOption
+			}
+			c.terms.Version = hex.EncodeToString(o.Value)
+		case coap.IfNoneMatch:
+			if !c.resource.can(takesFresh) || c.terms.Version != "" {
+				return coap.BadOption
+			}
+			c.terms.Version = roster.Absent
+		}
+	}
+	return 0
+}
+
+// readParam takes one query option.
+func (c *call) readParam(text string) bool {
+	name, value, _ := strings.Cut(text, "=")
+	switch {
+	case c.resource.can(takesAfter) && name == "after" && value != "" && c.after == "":
+		c.after = value
+		return true
+	case c.resource.can(takesForce) && text == "force=true":
+		c.terms.Force = true
+		return true
+	}
+	return false
+}
+
+func (r *resource) can(t takes) bool { return r.takes&t != 0 }
+
+// versioned answers with JSON and with the version of what it shows as ETag.
+func versioned(code Code, now string, v any) (*coap.Response, error) {
+	tag, err := hex.DecodeString(now)
+	if err != nil {
+		return nil, err
+	}
+	answer := reply(code, v)
+	answer.Options = append(answer.Options, coap.Option{Number: coap.ETag, Value: tag})
+	return answer, nil
+}
+
+// maxPage is how much of a list is shown at once in bytes; whoever wants more
+// asks for what comes after the last name.
+const maxPage = 64 << 10
+
+// page answers with the beginning of a list, whole items, as many as fit, and
+// one at least.
+func page[T any](list []T) (*coap.Response, error) {
+	shown, size := []json.RawMessage{}, 0
+	for _, item := range list {
+		text, err := json.Marshal(item)
+		if err != nil {
+			return nil, err
+		}
+		if size += len(text); size > maxPage && len(shown) > 0 {
+			break
+		}
+		shown = append(shown, text)
+	}
+	return reply(coap.Content, shown), nil
+}
