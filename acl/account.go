@@ -7,7 +7,6 @@ import (
 	"fmt"
 
 	"github.com/latchkey-dev/latchkey"
-	"github.com/latchkey-dev/latchkey/internal/vault"
 )
 
 // An Account is a user with all its keys.
@@ -157,5 +156,3 @@ func (tx *Tx) invitesFor(user string) []Invite {
 	}
 	return list
 }
-
-func userID(name string) vault.ID { return vault.ID{Bucket: usersBucket, Key: name} }

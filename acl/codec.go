@@ -9,7 +9,7 @@ import (
 
 // Version is the version of the file format that this package writes. It opens
 // no later one.
-const Version = 1
+const Version = 2
 
 // The buckets of the file. What lies in them is JSON.
 const (
@@ -29,6 +29,7 @@ var kind = &vault.Kind{
 	Buckets: []string{
 		usersBucket, keysBucket, rolesBucket, policiesBucket, settingsBucket, invitesBucket, revokedBucket, anchorBucket,
 	},
+	Migrate: migrate,
 	Instead: "move the file away and pair again",
 	Damaged: ErrDamaged, InUse: ErrInUse, Newer: ErrNewer, Loose: ErrLoose,
 }
@@ -105,6 +106,11 @@ func (st *state) loadKey(payload []byte) (string, error) {
 	st.keys[k.Fingerprint] = clean
 	return keyID(k.Fingerprint).Key, nil
 }
+
+func userID(name string) vault.ID   { return vault.ID{Bucket: usersBucket, Key: name} }
+func roleID(name string) vault.ID   { return vault.ID{Bucket: rolesBucket, Key: name} }
+func policyID(name string) vault.ID { return vault.ID{Bucket: policiesBucket, Key: name} }
+func inviteID(id string) vault.ID   { return vault.ID{Bucket: invitesBucket, Key: id} }
 
 func keyID(fp latchkey.Fingerprint) vault.ID {
 	return vault.ID{Bucket: keysBucket, Key: string(fp.Bytes())}

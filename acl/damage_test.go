@@ -2,11 +2,8 @@ package acl
 
 import (
 	"bytes"
-	"compress/gzip"
-	"encoding/binary"
 	"errors"
 	"fmt"
-	"io"
 	"io/fs"
 	"maps"
 	"math/rand/v2"
@@ -15,7 +12,6 @@ import (
 	"runtime"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/latchkey-dev/latchkey/internal/vault"
 )
@@ -181,64 +177,6 @@ func TestNonsense(t *testing.T) {
 		if err == nil {
 			s.Close()
 		}
-	}
-}
-
-// The format stays: a file that an earlier Latchkey wrote opens, holds what it
-// held, and can be changed.
-func TestOldFile(t *testing.T) {
-	if binary.NativeEndian.Uint16([]byte{1, 0}) != 1 {
-		return // the file is in the byte order of its machine
-	}
-	packed, err := os.ReadFile(filepath.Join("testdata", "access-v1.db.gz"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	unpacker, err := gzip.NewReader(bytes.NewReader(packed))
-	if err != nil {
-		t.Fatal(err)
-	}
-	data, err := io.ReadAll(unpacker)
-	if err != nil {
-		t.Fatal(err)
-	}
-	s, err := openBytes(t, data)
-	if err != nil {
-		t.Fatal(err)
-	}
-	added := time.Date(2026, 11, 21, 19, 0, 0, 123456789, time.UTC)
-	night, err := ParsePolicy("night", []byte(`{"name":"night","statements":[{"effect":"deny","actions":["*"],"resources":["/a<b>&c/**"]}]}`))
-	if err != nil {
-		t.Fatal(err)
-	}
-	for i := range 2 {
-		if err := s.View(func(tx *Tx) error {
-			k, _ := tx.Key(fingerprint(3))
-			r, _ := tx.Role("night-watch")
-			p, _ := tx.Policy("night")
-			v, _ := tx.Setting("device.name")
-			got := fmt.Sprint(tx.Users(), tx.Keys("anna"), k, r, text(t, p), v, len(tx.Roles()), len(tx.Policies()), tx.Generation())
-			want := fmt.Sprint(
-				[]User{
-					{"Zoë", "night-watch", []string{"night"}, added, added.Add(time.Hour)},
-					{"anna", RoleAdmin, nil, time.Time{}, time.Time{}},
-				},
-				[]Key{{fingerprint(1), "anna", "laptop", nil, time.Time{}, "manual", time.Time{}}},
-				Key{fingerprint(3), "Zoë", "Zoë's phone", []string{"user"}, added, "local-open", added.Add(time.Minute)},
-				Role{"night-watch", []string{"guest", "night"}, nil},
-				text(t, night), "Küche \"<&>\"\u2028", 5, 5, 4+i)
-			if got != want {
-				t.Errorf("got  %s\nwant %s", got, want)
-			}
-			return nil
-		}); err != nil {
-			t.Fatal(err)
-		}
-		if _, ok := s.Lookup(fingerprint(2)); ok {
-			t.Error("bob, who was removed, is there")
-		}
-		update(t, s, func(tx *Tx) error { return tx.SetSetting("more", "x") })
-		s = reopen(t, s)
 	}
 }
 

@@ -3,7 +3,7 @@ package acl
 // The roles that every store has from its creation on. Their policies have the
 // same names and may be changed; the roles themselves cannot be removed.
 const (
-	RoleUnpaired = "unpaired" // peers whose key belongs to no user: may pair, nothing else
+	RoleUnpaired = "unpaired" // peers whose key belongs to no user: may pair or show a token, nothing else
 	RoleGuest    = "guest"    // lists services, reads about the device, manages itself
 	RoleUser     = "user"     // guest, and every CoAP path, route and service
 	RoleAdmin    = "admin"    // everything
@@ -21,7 +21,7 @@ func defaultPolicies() map[string][]Statement {
 	}
 	all := []string{everything}
 	return map[string][]Statement{
-		RoleUnpaired: {allow(all, "pair:*")},
+		RoleUnpaired: {allow(all, "pair:*", string(TokenLogin))},
 		RoleGuest: {
 			allow([]string{"/.well-known/core", "/device/info", "/services", "/me"}, string(CoAPGet)),
 			allow(all, string(ServiceList), "self:*"),

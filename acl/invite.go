@@ -111,8 +111,6 @@ func (tx *Tx) RemoveInvite(id string) error {
 	return tx.drop(inviteID(id), func(st *state) { delete(st.invites, id) })
 }
 
-func inviteID(id string) vault.ID { return vault.ID{Bucket: invitesBucket, Key: id} }
-
 // loadInvite adds what one record says, and returns where it belongs.
 func (st *state) loadInvite(payload []byte) (string, error) {
 	var stored storedInvite

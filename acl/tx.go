@@ -224,7 +224,7 @@ func (tx *Tx) PutRole(r Role) error {
 	if err != nil {
 		return err
 	}
-	return tx.put(vault.ID{Bucket: rolesBucket, Key: r.Name}, clean, func(st *state) { st.roles[r.Name] = clean })
+	return tx.put(roleID(r.Name), clean, func(st *state) { st.roles[r.Name] = clean })
 }
 
 // RemoveRole removes a role. It is latchkey.ErrConflict while a user or an
@@ -240,7 +240,7 @@ func (tx *Tx) RemoveRole(name string) error {
 	if bearer := tx.state.bearer(name); bearer != "" {
 		return fmt.Errorf("remove role %q: %s has it: %w", name, bearer, latchkey.ErrConflict)
 	}
-	return tx.drop(vault.ID{Bucket: rolesBucket, Key: name}, func(st *state) { delete(st.roles, name) })
+	return tx.drop(roleID(name), func(st *state) { delete(st.roles, name) })
 }
 
 // PutPolicy adds a policy or replaces the one of that name.
@@ -248,7 +248,7 @@ func (tx *Tx) PutPolicy(p *Policy) error {
 	if p == nil || p.name == "" {
 		return mistake("a policy comes from NewPolicy or ParsePolicy")
 	}
-	return tx.put(vault.ID{Bucket: policiesBucket, Key: p.name}, p, func(st *state) { st.policies[p.name] = p })
+	return tx.put(policyID(p.name), p, func(st *state) { st.policies[p.name] = p })
 }
 
 // RemovePolicy removes a policy. It is latchkey.ErrConflict while a role, user
@@ -260,7 +260,7 @@ func (tx *Tx) RemovePolicy(name string) error {
 	if holder := tx.state.holder(name); holder != "" {
 		return fmt.Errorf("remove policy %q: %s has it: %w", name, holder, latchkey.ErrConflict)
 	}
-	return tx.drop(vault.ID{Bucket: policiesBucket, Key: name}, func(st *state) { delete(st.policies, name) })
+	return tx.drop(policyID(name), func(st *state) { delete(st.policies, name) })
 }
 
 // SetSetting stores a value of valid UTF-8, at most MaxSetting bytes. What it

@@ -30,13 +30,14 @@ type file struct {
 
 // content is what a file holds.
 type content struct {
+	version int
 	records map[ID]Record
 	total   total
 }
 
 // openFile locks and checks the file at path, hands it to bbolt and returns what
 // is in it. load, if not nil, may refuse the content.
-func openFile(path string, kind *Kind, load func(map[ID]Record) error) (f *file, c content, err error) {
+func openFile(path string, kind *Kind, load func(content) error) (f *file, c content, err error) {
 	if err := kind.checkFile(path); err != nil {
 		return nil, c, err
 	}
@@ -53,7 +54,7 @@ func openFile(path string, kind *Kind, load func(map[ID]Record) error) (f *file,
 				c, err = f.read()
 			}
 			if err == nil && load != nil {
-				if err = load(c.records); err != nil {
+				if err = load(c); err != nil {
 					err = kind.damaged(path, err)
 				}
 			}
@@ -144,7 +145,7 @@ func (k *Kind) parse(data []byte) (content, error) {
 		return content{}, err
 	}
 	id := ID{aboutBucket, summaryKey}
-	about, err := k.readSummary(records[id])
+	version, about, err := k.readSummary(records[id])
 	if err != nil {
 		return content{}, err
 	}
@@ -162,7 +163,7 @@ func (k *Kind) parse(data []byte) (content, error) {
 	if got != about {
 		return content{}, fmt.Errorf("it has %d records that are not the %d of the last change", got.count, about.count)
 	}
-	return content{records, about}, nil
+	return content{version, records, about}, nil
 }
 
 func sum(records map[ID]Record) (t total) {

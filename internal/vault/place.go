@@ -38,7 +38,7 @@ func Create(path string, kind *Kind, records map[ID]Record) error {
 	if err != nil {
 		return err
 	}
-	if err := errors.Join(f.rewrite(content{records, sum(records)}), f.close()); err != nil {
+	if err := errors.Join(f.rewrite(content{kind.Version, records, sum(records)}), f.close()); err != nil {
 		return err
 	}
 	return place(temp.Name(), path)

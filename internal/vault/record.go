@@ -94,29 +94,29 @@ func (t total) record(version int) (ID, Record) {
 
 // readSummary opens a summary record. The version is looked at before anything
 // that a later version could have changed.
-func (k *Kind) readSummary(r Record) (t total, err error) {
+func (k *Kind) readSummary(r Record) (version int, t total, err error) {
 	if err := r.check(ID{aboutBucket, summaryKey}); err != nil {
-		return t, err
+		return 0, t, err
 	}
-	var version struct{ Version int }
-	if err := json.Unmarshal(r.Payload(), &version); err != nil {
-		return t, fmt.Errorf("the summary cannot be read: %w", err)
+	var first struct{ Version int }
+	if err := json.Unmarshal(r.Payload(), &first); err != nil {
+		return 0, t, fmt.Errorf("the summary cannot be read: %w", err)
 	}
-	if version.Version > k.Version {
-		return t, fmt.Errorf("%w: format %d, and this version reads up to %d", k.Newer, version.Version, k.Version)
+	if first.Version > k.Version {
+		return 0, t, fmt.Errorf("%w: format %d, and this version reads up to %d", k.Newer, first.Version, k.Version)
 	}
 	var s summary
 	if err := Decode(r.Payload(), &s); err != nil {
-		return t, fmt.Errorf("the summary cannot be read: %w", err)
+		return 0, t, fmt.Errorf("the summary cannot be read: %w", err)
 	}
 	if n, err := hex.Decode(t.hash[:], []byte(s.Hash[:min(len(s.Hash), 2*sha256.Size)])); err != nil || n != sha256.Size {
-		return t, fmt.Errorf("the summary has no hash")
+		return 0, t, fmt.Errorf("the summary has no hash")
 	}
 	if s.Version < 1 {
-		return t, fmt.Errorf("the summary has no version")
+		return 0, t, fmt.Errorf("the summary has no version")
 	}
 	t.generation, t.count = s.Generation, s.Count
-	return t, nil
+	return s.Version, t, nil
 }
 
 // Decode reads a JSON payload. Fields that into does not have are an error.

@@ -11,11 +11,15 @@ import (
 
 // A Kind describes the files of one owner.
 type Kind struct {
-	Version int           // of the format that the owner writes; later ones are not opened
+	Version int           // of the format that the owner writes; later ones are not opened, earlier ones go through Migrate
 	MaxFile int64         // bytes; larger files are not opened
 	Buckets []string      // that records may lie in; "about" is taken
 	Recheck time.Duration // the whole file is read again before a change when the last time is longer ago; 0: always
 	Instead string        // what to do where there is no backup: "move the file away and ..."
+
+	// Migrate returns what to change in the records of an earlier version, which
+	// it must not touch, so that they become those of Version. Nil: nothing.
+	Migrate func(version int, records map[ID]Record) (map[ID]Record, error)
 
 	// The errors that Open and Commit wrap, each with the path and what to do:
 	// a file that is not what was written, one that another process has open for
@@ -38,18 +42,40 @@ type Vault struct {
 }
 
 // Open locks the file at path, checks all of it and hands the records to load,
-// which must keep no reference to the map and may refuse them. A missing file is
-// fs.ErrNotExist. Whatever is refused is left as it is.
+// which must keep no reference to the map and may refuse them. A file of an
+// earlier version is brought to Kind.Version in one change first; a crash leaves
+// it at the one or at the other. A missing file is fs.ErrNotExist. Whatever is
+// refused is left as it is.
 func Open(path string, kind *Kind, load func(map[ID]Record) error) (*Vault, error) {
+	return open(path, kind, load, (*file).commit)
+}
+
+func open(path string, kind *Kind, load func(map[ID]Record) error, commit func(*file, map[ID]Record, total) error) (*Vault, error) {
 	path, err := filepath.Abs(path)
 	if err != nil {
 		return nil, err
 	}
-	f, c, err := openFile(path, kind, load)
+	var steps map[ID]Record
+	f, c, err := openFile(path, kind, func(c content) (err error) {
+		if c.version < kind.Version && kind.Migrate != nil {
+			if steps, err = kind.Migrate(c.version, c.records); err != nil {
+				return err
+			}
+			c.records = maps.Clone(c.records)
+			apply(c.records, steps)
+		}
+		return load(c.records)
+	})
 	if err != nil {
 		return nil, err
 	}
-	return &Vault{path: path, kind: kind, file: f, now: c, checked: time.Now(), commit: (*file).commit}, nil
+	v := &Vault{path: path, kind: kind, file: f, now: c, checked: time.Now(), commit: commit}
+	if c.version < kind.Version {
+		if err := v.Commit(steps); err != nil {
+			return nil, errors.Join(fmt.Errorf("bring the file from format %d to %d: %w", c.version, kind.Version, err), v.Close())
+		}
+	}
+	return v, nil
 }
 
 // Close lets go of the file. It is idempotent and never waits.
@@ -81,15 +107,20 @@ func (v *Vault) Commit(changes map[ID]Record) error {
 	if err := v.write(changes, next); err != nil {
 		return err
 	}
-	for id, r := range changes {
-		if r == "" {
-			delete(v.now.records, id)
-		} else {
-			v.now.records[id] = r
-		}
-	}
+	apply(v.now.records, changes)
 	v.now.total = next
 	return nil
+}
+
+// apply makes changes to records.
+func apply(records, changes map[ID]Record) {
+	for id, r := range changes {
+		if r == "" {
+			delete(records, id)
+		} else {
+			records[id] = r
+		}
+	}
 }
 
 // write brings the file from v.now to v.now with changes.
