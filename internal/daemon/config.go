@@ -25,6 +25,8 @@ type Config struct {
 	Services    []device.Service
 	Routes      []device.Route
 	Pairing     pairing.Modes
+	Tokens      []TokenIssuer
+	Authorize   Authorize
 	Limits      device.Limits
 	Level       slog.Level
 }
@@ -42,6 +44,8 @@ type file struct {
 	Services    serviceList    `yaml:"services"`
 	Routes      routeList      `yaml:"routes"`
 	Pairing     modeList       `yaml:"pairing"`
+	Tokens      issuerList     `yaml:"tokens"`
+	Authorize   authorize      `yaml:"authorize"`
 	Limits      limits         `yaml:"limits"`
 	LogLevel    settings.Level `yaml:"log_level"`
 }
@@ -85,6 +89,10 @@ func ParseConfig(path string, text []byte) (*Config, error) {
 	if err != nil {
 		return nil, err
 	}
+	hook, err := f.Authorize.read(path, text)
+	if err != nil {
+		return nil, err
+	}
 	c := &Config{
 		Name:      string(f.Name),
 		Listen:    string(f.Listen),
@@ -94,6 +102,8 @@ func ParseConfig(path string, text []byte) (*Config, error) {
 		Services:    f.Services,
 		Routes:      f.Routes,
 		Pairing:     pairing.Modes(f.Pairing),
+		Tokens:      f.Tokens,
+		Authorize:   hook,
 		Level:       slog.Level(f.LogLevel),
 		Limits: device.Limits{
 			Sessions: int(f.Limits.Sessions), Unpaired: int(f.Limits.Unpaired),

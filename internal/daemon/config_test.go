@@ -48,6 +48,12 @@ basestation:
   addresses: [203.0.113.5:5684, "[2001:db8::5]:443", b.example:5684, 203.0.113.5:5684]
   key: ` + someKey + `
 limits: {sessions: 7, unpaired_life: 90s, body: 4096}
+tokens:
+  - issuer: https://idp.example
+    jwks: https://idp.example/keys
+    roles: {staff: user, "7": guest}
+  - {issuer: two, audience: acme/gw-7, jwks: 'https://10.0.0.1/k', algorithms: [RS256], role_claim: groups, roles: {boss: admin}, allow_private: true, require_binding: true}
+authorize: {webhook: 'unix:/run/opa.sock:/v1/data/home/allow', timeout: 500ms}
 `
 	want := &Config{
 		ID: latchkey.DeviceID{Product: "acme", Device: "gw-7"}, Name: "Workshop: back",
@@ -63,6 +69,14 @@ limits: {sessions: 7, unpaired_life: 90s, body: 4096}
 		},
 		Basestation: Basestation{[]string{"203.0.113.5:5684", "[2001:db8::5]:443", "b.example:5684"}, key(someKey)},
 		Limits:      device.Limits{Sessions: 7, UnpairedLife: 90 * time.Second, Body: 4096},
+		Tokens: []TokenIssuer{
+			{Issuer: "https://idp.example", JWKS: "https://idp.example/keys", Roles: map[string]string{"staff": "user", "7": "guest"}},
+			{
+				Issuer: "two", Audience: "acme/gw-7", JWKS: "https://10.0.0.1/k", Algorithms: []string{"RS256"},
+				RoleClaim: "groups", Roles: map[string]string{"boss": "admin"}, AllowPrivate: true,
+			},
+		},
+		Authorize: Authorize{Webhook: "unix:/run/opa.sock:/v1/data/home/allow", Timeout: 500 * time.Millisecond},
 	}
 	got, err := ParseConfig("latchkeyd.yaml", []byte(text))
 	if err != nil {
@@ -128,6 +142,35 @@ func TestConfigErrors(t *testing.T) {
 		{"basestations", "basestation: {addresses: [" + strings.Repeat("'b.example:1', ", 9) + "]}\n", 1, 26, "more than 8"},
 		{"basestation's key", "basestation: {key: abcd}\n", 1, 20, "64 hexadecimal"},
 		{"field of basestation", "basestation:\n  adresses: []\n", 2, 3, "adresses"},
+		{"tokens as a text", "tokens: idp\n", 1, 9, "list"},
+		{"field of an issuer", "tokens:\n  - issuer: i\n    juwks: https://x/\n", 3, 5, "juwks"},
+		{"issuer without keys", "tokens:\n  - {issuer: i, roles: {a: user}}\n", 2, 5, "https://"},
+		{"issuer with http", "tokens:\n  - {issuer: i, jwks: 'http://x/', roles: {a: user}}\n", 2, 5, "https://"},
+		{"issuer without a name", "tokens:\n  - {jwks: 'https://x/', roles: {a: user}}\n", 2, 5, "needs an issuer"},
+		{"issuer twice", "tokens:\n" + strings.Repeat("  - {issuer: i, jwks: 'https://x/', roles: {a: user}}\n", 2), 3, 5, "twice"},
+		{"issuers", "tokens: [" + strings.Repeat("{}, ", 17) + "]\n", 1, 9, "more than 16"},
+		{"algorithm", "tokens:\n  - {issuer: i, jwks: 'https://x/', algorithms: [HS256], roles: {a: user}}\n", 2, 5, "HS256"},
+		{"algorithm none", "tokens:\n  - {issuer: i, jwks: 'https://x/', algorithms: [none], roles: {a: user}}\n", 2, 5, "none"},
+		{"binding switched off", "tokens:\n  - {issuer: i, jwks: 'https://x/', require_binding: false, roles: {a: user}}\n", 2, 5, "cannot be switched off"},
+		{"issuer without roles", "tokens:\n  - {issuer: i, jwks: 'https://x/'}\n", 2, 5, "has no roles"},
+		{"roles as a list", "tokens:\n  - {issuer: i, jwks: 'https://x/', roles: [a]}\n", 2, 44, "mapping"},
+		{"role unpaired", "tokens:\n  - {issuer: i, jwks: 'https://x/', roles: {a: unpaired}}\n", 2, 48, "unpaired"},
+		{"role without a name", "tokens:\n  - {issuer: i, jwks: 'https://x/', roles: {a: ''}}\n", 2, 48, "no"},
+		{"role as a list", "tokens:\n  - {issuer: i, jwks: 'https://x/', roles: {a: [b]}}\n", 2, 48, "text"},
+		{"role of an empty claim", "tokens:\n  - {issuer: i, jwks: 'https://x/', roles: {'': user}}\n", 2, 45, "says nothing"},
+		{"role of a claim twice", "tokens:\n  - issuer: i\n    roles:\n      a: b\n      a: c\n", 5, 7, "a"},
+		{"authorize without a webhook", "authorize: {timeout: 1s}\n", 1, 12, "needs a webhook"},
+		{"authorize as a text", "authorize: unix:/run/x\n", 1, 12, "mapping"},
+		{"field of authorize", "authorize:\n  webhok: unix:/run/x\n", 2, 3, "webhok"},
+		{"webhook with http", "authorize: {webhook: 'http://127.0.0.1:8181/'}\n", 1, 22, "not protected"},
+		{"webhook of another kind", "authorize: {webhook: opa}\n", 1, 22, "unix:/SOCKET"},
+		{"webhook as a list", "authorize: {webhook: [opa]}\n", 1, 22, "text"},
+		{"webhook with a user", "authorize: {webhook: 'https://a:b@x/'}\n", 1, 22, "without user"},
+		{"webhook's time", "authorize: {webhook: 'https://x/', timeout: 11s}\n", 1, 45, "no longer than 10s"},
+		{"webhook's time without a unit", "authorize: {webhook: 'https://x/', timeout: 2}\n", 1, 45, "duration"},
+		{"webhook without its CA", "authorize: {webhook: 'https://x/', ca: /nowhere/ca.pem}\n", 1, 40, "/nowhere/ca.pem"},
+		{"webhook with a CA that is none", "authorize: {webhook: 'https://x/', ca: config_test.go}\n", 1, 40, "no certificates"},
+		{"webhook with a CA that is no file", "authorize: {webhook: 'https://x/', ca: /}\n", 1, 40, "not a file"},
 		{"name of many bytes", "name: " + strings.Repeat("x", 64) + "\n", 1, 7, "63"},
 		{"name with a control character", "name: \"a\\nb\"\n", 1, 7, "control"},
 	}

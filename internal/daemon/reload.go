@@ -21,6 +21,9 @@ func (d *daemon) reload() error {
 	if next.ID != old.ID || next.Listen != old.Listen || next.Discovery != old.Discovery {
 		d.Log.Warn("product, device, listen and discovery change at the next start")
 	}
+	if (d.hook != nil) != (next.Authorize.Webhook != "") {
+		d.Log.Warn("whether a webhook decides changes at the next start")
+	}
 	return nil
 }
 
@@ -42,6 +45,9 @@ func (d *daemon) apply(next *Config) error {
 	}
 	if err := d.dev.ConfigurePairing(next.Pairing); err != nil {
 		return fmt.Errorf("pairing: %w", err)
+	}
+	if err := d.hook.set(next.Authorize); err != nil {
+		return fmt.Errorf("authorize: %w", err)
 	}
 	return nil
 }

@@ -35,6 +35,7 @@ type Ready struct {
 type daemon struct {
 	Options
 	config atomic.Pointer[Config]
+	hook   *delegate // nil: the policies decide
 	dev    *device.Device
 	admin  *administrator
 }
@@ -71,9 +72,16 @@ func (d *daemon) adopt(c *Config) {
 	}
 }
 
-func (d *daemon) serve(ctx context.Context, identity *latchkey.Identity, access *acl.Store) error {
+func (d *daemon) serve(ctx context.Context, identity *latchkey.Identity, access *acl.Store) (err error) {
 	ready := make(chan device.Info, 1)
 	d.dev = newDevice(d.config.Load(), identity, access, d.Log)
+	if d.hook, err = newDelegate(d.config.Load().Authorize, d.Log); err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, d.hook.close()) }()
+	if d.hook != nil {
+		d.dev.Authorize = d.hook.authorize
+	}
 	d.dev.Ready = func(i device.Info) { ready <- i }
 	d.admin = &administrator{
 		dir: d.Dir, key: identity.Fingerprint(), access: access, log: d.Log,
