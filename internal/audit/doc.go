@@ -1,0 +1,60 @@
+// Package audit keeps the log that a device's owner reads to learn who did what,
+// and makes it tell when somebody else has edited it.
+//
+// # The file
+//
+// audit.jsonl has one JSON object a line, a Record, with its fields in one order
+// and in one spelling:
+//
+//	{"n":7,"time":"2026-03-01T08:15:00.000000Z","kind":"access","outcome":"refused",
+//	 "key":"5f0c…","user":"bob","action":"coap:put","object":"/light/1","code":4,
+//	 "path":"local","source":"192.0.2.7","hash":"a81e…"}
+//
+// (a line is not broken, of course). Records are numbered, and the hash of each
+// is the SHA-256 of the hash before it, as 64 digits, and of the line up to the
+// comma before "hash". So a record cannot be changed, removed, added or moved
+// without all hashes after it, which anybody can check with sha256sum.
+//
+// Whoever can write the file can compute these hashes, too. So every 256 records,
+// at the begin of each file, when the log is opened and when it is closed there is
+// a checkpoint, a record that the device's key signs. And so that the end cannot
+// be cut off either, number and hash of the last record, the Anchor, are kept
+// elsewhere: in access.db. Who can write both files and use the key is the device,
+// and against that no log on the device itself helps.
+//
+// A file that is full is renamed to audit-N.jsonl, N being the number of its first
+// record, and only so many files are kept. The checkpoint at the begin of a file
+// says which record is the oldest one that is kept, so that Verify can tell what
+// rotation removed from what somebody else removed.
+//
+// # Writing
+//
+// Record puts an event in a bounded queue, and one goroutine writes. Changes, of
+// users, keys, rules and settings, are on disk when Record returns; all that is
+// queued at one time shares one fsync. What peers cause by asking, refusals and
+// sessions, does not wait: it is on disk within a second.
+//
+// Peers must not be able to fill the disk, nor to push old records out of it by
+// causing new ones. Equal refusals within a minute become one record when they
+// begin and one, with their number, when the minute is over. Each peer gets 60
+// lines in a minute and all peers 600; what is beyond is counted by kind and key.
+//
+// Record never fails its caller, because a full disk must not open or close a
+// door. What cannot be written is kept in memory as far as there is room and
+// written later; what is lost beyond that is counted, and a record says how many
+// as soon as writing works again.
+//
+// # After a crash
+//
+// A crash may leave half a line, or, after a power cut, lines that were never
+// acknowledged and are not whole. Open cuts them off if they lie beyond the anchor
+// and no checkpoint follows, and says so in a record. All else that does not fit
+// is damage. Open leaves it where it is, begins a new file behind it, and Verify
+// names it for as long as it is kept.
+//
+// # Reading the source
+//
+// record.go is a line, chain.go what holds lines together. log.go takes events,
+// fold.go counts them, writer.go writes them, rotate.go goes from file to file.
+// walk.go follows the chain, for verify.go and for open.go.
+package audit

@@ -1,0 +1,60 @@
+package audit
+
+import (
+	"os"
+	"path/filepath"
+
+	"github.com/latchkey-dev/latchkey/acl"
+)
+
+// What checkpoints say about themselves.
+const (
+	detailOpened = "opened"
+	detailClosed = "closed"
+)
+
+// rotate gives the current file its final name and begins a new one. What fails
+// is tried again with the next record; meanwhile the file grows. Old files are
+// removed only after the checkpoint that says so is on disk.
+func (w *writer) rotate() {
+	if w.file != nil && w.sync() != nil {
+		return
+	}
+	if w.file == nil {
+		return // the last one was just begun
+	}
+	if err := os.Rename(filepath.Join(w.dir, current), filepath.Join(w.dir, rotatedName(w.begin))); err != nil {
+		w.log.Error("audit log cannot be rotated", "err", err)
+		return
+	}
+	if err := w.file.Close(); err != nil {
+		w.log.Error("audit log cannot be rotated", "err", err)
+	}
+	w.file, w.synced, w.tried = nil, 0, 0
+	w.beginFile("", acl.OutcomeOK)
+}
+
+// beginFile appends the checkpoint that a file begins with.
+func (w *writer) beginFile(detail string, outcome acl.Outcome) {
+	old, err := rotated(w.dir)
+	if err != nil {
+		w.log.Error("audit log cannot be rotated", "err", err)
+	}
+	if more := len(old) - (w.keep - 1); more > 0 {
+		for _, first := range old[:more] {
+			w.doomed = append(w.doomed, rotatedName(first))
+		}
+		w.first = old[more]
+	}
+	w.begin = w.end.Count + 1
+	w.checkpoint(detail, outcome, w.first)
+}
+
+func (w *writer) removeDoomed() {
+	for _, name := range w.doomed {
+		if err := os.Remove(filepath.Join(w.dir, name)); err != nil {
+			w.log.Error("old audit log cannot be removed", "err", err)
+		}
+	}
+	w.doomed = nil
+}
