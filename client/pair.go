@@ -231,7 +231,7 @@ func (c *Conn) pair(ctx context.Context, r pairing.Request) (pairing.Reply, erro
 	if err != nil {
 		return pairing.Reply{}, err
 	}
-	if r.Mode, err = status.Choose(); err != nil {
+	if r.Mode, err = status.Choose(pairing.Have{}); err != nil {
 		return pairing.Reply{}, err
 	}
 	body, err := r.Encode()

@@ -39,18 +39,11 @@ func (p *peer) pair(mode pairing.Modes, body []byte) (*coap.Response, error) {
 	if p.srv.pairing == nil {
 		return nil, latchkey.ErrPairingClosed
 	}
-	request, err := pairing.ParseRequest(mode, body)
+	code, text, err := p.srv.pairing.Begin(p.asPairing()).Step(time.Now(), mode, body)
 	if err != nil {
 		return nil, err
 	}
-	done, err := p.srv.pairing.Step(time.Now(), p.asPairing(), request)
-	if err != nil {
-		return nil, err
-	}
-	code, text, err := done.Encode()
-	if err != nil {
-		return nil, err
-	}
-	p.log.Info("paired", "user", done.User, "role", done.Role, "op", mode, "already", done.Already)
+	subject := p.subject()
+	p.log.Info("paired", "user", subject.User, "role", subject.Role, "op", mode)
 	return &coap.Response{Code: coap.Code(code), Format: FormatJSON, Observe: -1, Body: text}, nil
 }

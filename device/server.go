@@ -116,7 +116,7 @@ func (s *server) configure() error {
 		}
 		return nil
 	}
-	s.pairing = pairing.NewHost(s.access, s.dev.Pairing)
+	s.pairing = pairing.NewHost(pairing.HostConfig{Store: s.access, Open: s.dev.Pairing, Device: s.id, Key: s.identity.Fingerprint()})
 	return nil
 }
 

@@ -27,31 +27,37 @@ func Example() {
 	if err != nil {
 		panic(err)
 	}
-	host := pairing.NewHost(store, pairing.LocalInitial)
+	host := pairing.NewHost(pairing.HostConfig{Store: store, Open: pairing.LocalInitial})
 	peer := pairing.Peer{Key: client.Fingerprint(), Local: true} // what the device found out itself
+	exchange := host.Begin(peer)
 
-	// The client asks what is open, and sends a request for it.
-	mode, err := host.Status(time.Now(), peer).Choose()
+	// The client asks what is open.
+	mode, err := host.Status(time.Now(), peer).Choose(pairing.Have{})
 	if err != nil {
 		panic(err)
 	}
-	text, err := pairing.Request{Mode: mode, User: "alice", Name: "laptop"}.Encode()
-	if err != nil {
-		panic(err)
+	prover := pairing.NewProver(pairing.ProverConfig{
+		Request: pairing.Request{Mode: mode, User: "alice", Name: "laptop"},
+		Client:  client.Fingerprint(),
+	})
+	// What it posts goes to the exchange, until there is an outcome.
+	body, done, err := prover.Next(0, nil)
+	for done == nil {
+		if err != nil {
+			panic(err)
+		}
+		fmt.Printf("%s\n", body)
+		var code uint8
+		var answer []byte
+		if code, answer, err = exchange.Step(time.Now(), mode, body); err != nil {
+			panic(err)
+		}
+		body, done, err = prover.Next(code, answer)
 	}
-
-	// The device reads it and decides.
-	request, err := pairing.ParseRequest(mode, text)
-	if err != nil {
-		panic(err)
-	}
-	reply, err := host.Step(time.Now(), peer, request)
-	fmt.Printf("%s: %+v %v\n", text, reply, err)
-	reply, err = host.Step(time.Now(), peer, request)
-	fmt.Printf("again: %+v %v\n", reply, err)
+	fmt.Println(done.User, "is", done.Role)
 	fmt.Println("open now:", host.Modes(time.Now()))
 	// Output:
-	// {"user":"alice","name":"laptop"}: {User:alice Role:admin Already:false} <nil>
-	// again: {User:alice Role:admin Already:true} <nil>
+	// {"user":"alice","name":"laptop"}
+	// alice is admin
 	// open now: none
 }

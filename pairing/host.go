@@ -3,12 +3,14 @@ package pairing
 import (
 	"fmt"
 	"maps"
+	"net/netip"
 	"slices"
 	"sync"
 	"time"
 
 	"github.com/latchkey-dev/latchkey"
 	"github.com/latchkey-dev/latchkey/acl"
+	"github.com/latchkey-dev/latchkey/internal/pake"
 )
 
 const (
@@ -18,16 +20,27 @@ const (
 	settingUsed    = "used"
 )
 
-// A Peer is what the device itself found out about the other side.
-type Peer struct {
-	Key   latchkey.Fingerprint // proved in the handshake
-	Local bool                 // the session came from the device's own network
+// A HostConfig says what a Host works on.
+type HostConfig struct {
+	Store  *acl.Store           // required
+	Open   Modes                // that are open by configuration
+	Device latchkey.DeviceID    // the device's id; passwords are bound to it
+	Key    latchkey.Fingerprint // the device's key; without it no password mode works
+	// Event is told of each pairing, in both outcomes, and of modes that close
+	// themselves. It must not block for long. Nil: nobody is.
+	Event func(acl.Event)
 }
 
 // A Host is the device's half of pairing. Its methods may be called at the same
 // time.
 type Host struct {
-	store *acl.Store
+	store  *acl.Store
+	device latchkey.DeviceID
+	key    latchkey.Fingerprint
+	event  func(acl.Event)
+	costs  pake.Costs // of new passwords
+
+	deriving sync.Mutex // one password at a time: each takes memory
 
 	mu   sync.Mutex
 	open map[Modes]opening
@@ -40,39 +53,43 @@ type opening struct {
 	byHand bool
 }
 
-func (o opening) at(now time.Time) bool { return o.until.IsZero() || now.Before(o.until) }
+// at reports whether o holds at the time now. While the time is unknown, which
+// is zero, deadlines have passed.
+func (o opening) at(now time.Time) bool {
+	return o.until.IsZero() || !now.IsZero() && now.Before(o.until)
+}
 
-// NewHost returns a Host on which the modes m are open, as the configuration
-// says. LocalInitial stays closed nevertheless when it was used up before or an
-// administrator exists.
-func NewHost(store *acl.Store, m Modes) *Host {
-	h := &Host{store: store, open: make(map[Modes]opening)}
-	for _, known := range modes {
-		if m.Has(known.bit) {
-			h.open[known.bit] = opening{}
-		}
+// NewHost returns a Host on which the modes c.Open are open. LocalInitial stays
+// closed nevertheless when it was used up before or an administrator exists, and
+// PasswordOpen while there is no password or too many failed.
+func NewHost(c HostConfig) *Host {
+	h := &Host{
+		store: c.Store, device: c.Device, key: c.Key, event: c.Event,
+		costs: pake.DefaultCosts(), open: make(map[Modes]opening),
 	}
+	if h.event == nil {
+		h.event = func(acl.Event) {}
+	}
+	h.Configure(c.Open)
 	return h
 }
 
 // Open opens modes by hand until a deadline, or with the zero time until they
 // are closed or used up; a restart ends it. LocalInitial can be used once more
 // by this, but only on a device without an administrator: latchkey.ErrConflict.
+// PasswordOpen forgets the failures that there were, and needs a password:
+// ErrNoPassword. Unless all modes can be opened, none is.
 func (h *Host) Open(m Modes, until time.Time) error {
 	if m&^allModes() != 0 {
 		return fmt.Errorf("pairing: unknown modes %#x", uint8(m&^allModes()))
 	}
-	if m.Has(LocalInitial) {
-		owned := false
-		err := h.store.View(func(tx *acl.Tx) error {
-			owned = hasAdmin(tx)
-			return nil
-		})
-		if err != nil {
+	err := h.store.View(func(tx *acl.Tx) error { return h.openable(tx, m) })
+	if err != nil {
+		return err
+	}
+	if m.Has(PasswordOpen) {
+		if err := h.forgive(); err != nil {
 			return err
-		}
-		if owned {
-			return fmt.Errorf("%w: the device has an owner already", latchkey.ErrConflict)
 		}
 	}
 	h.mu.Lock()
@@ -81,6 +98,17 @@ func (h *Host) Open(m Modes, until time.Time) error {
 		if m.Has(known.bit) {
 			h.open[known.bit] = opening{until, true}
 		}
+	}
+	return nil
+}
+
+func (h *Host) openable(tx *acl.Tx, m Modes) error {
+	if m.Has(LocalInitial) && hasAdmin(tx) {
+		return fmt.Errorf("%w: the device has an owner already", latchkey.ErrConflict)
+	}
+	if m.Has(PasswordOpen) {
+		_, err := h.password(tx)
+		return err
 	}
 	return nil
 }
@@ -101,36 +129,62 @@ func (h *Host) Configure(m Modes) {
 	}
 }
 
-// Close closes modes. A restart opens those of the configuration again.
+// Close closes modes, also to exchanges that have begun. A restart opens those
+// of the configuration again.
 func (h *Host) Close(m Modes) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	maps.DeleteFunc(h.open, func(bit Modes, _ opening) bool { return m.Has(bit) })
 }
 
-// Modes returns the modes by which a stranger could pair at the time now. When
-// the store cannot be read there are none.
-func (h *Host) Modes(now time.Time) Modes {
-	var set Modes
-	for _, known := range modes {
-		if _, ok := h.opening(known.bit, now); ok {
-			set |= known.bit
+// Modes returns the modes by which a stranger could pair at the time now, from
+// the place and with the secret that it takes. When the store cannot be read
+// there are none.
+func (h *Host) Modes(now time.Time) (set Modes) {
+	for _, o := range h.Openings(now) {
+		if o.Blocked == nil {
+			set |= o.Mode
 		}
 	}
-	if !set.Has(LocalInitial) {
-		return set
-	}
-	err := h.store.View(func(tx *acl.Tx) error { return h.initialOpen(tx, now) })
-	if err != nil {
-		set &^= LocalInitial
+	return set
+}
+
+// ModesFor returns the modes by which a stranger on such a connection could
+// pair at the time now: of the local modes none, if it is not local.
+func (h *Host) ModesFor(now time.Time, local bool) Modes {
+	set := h.Modes(now)
+	if !local {
+		set &^= localModes
 	}
 	return set
+}
+
+// An Opening is a mode that the configuration or somebody opened.
+type Opening struct {
+	Mode    Modes
+	Until   time.Time // zero: until it is closed or used up
+	ByHand  bool      // and not by configuration
+	Blocked error     // why nobody can pair by it nevertheless; nil: somebody can
+}
+
+// Openings returns the modes that are open at the time now, in the order of
+// their bits.
+func (h *Host) Openings(now time.Time) (list []Opening) {
+	for _, known := range modes {
+		o, ok := h.opening(known.bit, now)
+		if !ok {
+			continue
+		}
+		err := h.store.View(func(tx *acl.Tx) error { return h.usable(tx, known.bit, now) })
+		list = append(list, Opening{known.bit, o.until, o.byHand, err})
+	}
+	return list
 }
 
 // Status answers GET /pairing.
 func (h *Host) Status(now time.Time, p Peer) Status {
 	_, paired := h.store.Lookup(p.Key)
-	return Status{Modes: h.Modes(now).Names(), Paired: paired}
+	return Status{Modes: h.Modes(now).Names(), Paired: paired, Local: p.Local}
 }
 
 func (h *Host) opening(m Modes, now time.Time) (opening, bool) {
@@ -140,17 +194,35 @@ func (h *Host) opening(m Modes, now time.Time) (opening, bool) {
 	return o, ok && o.at(now)
 }
 
-// initialOpen returns nil when the next local peer becomes the owner.
-func (h *Host) initialOpen(tx *acl.Tx, now time.Time) error {
-	o, ok := h.opening(LocalInitial, now)
+// usable returns nil when somebody could pair by the one mode m, and otherwise
+// latchkey.ErrPairingClosed with the reason.
+func (h *Host) usable(tx *acl.Tx, m Modes, now time.Time) error {
+	o, ok := h.opening(m, now)
 	if !ok {
 		return latchkey.ErrPairingClosed
 	}
+	var reason error
+	switch m {
+	case LocalInitial:
+		reason = initialUsable(tx, o)
+	case PasswordOpen:
+		reason = h.passwordUsable(tx)
+	case Invite:
+		reason = h.invitesUsable(tx, now)
+	}
+	if reason != nil {
+		return fmt.Errorf("%w: %w", latchkey.ErrPairingClosed, reason)
+	}
+	return nil
+}
+
+// initialUsable returns nil when the next local peer becomes the owner.
+func initialUsable(tx *acl.Tx, o opening) error {
 	if used, _ := tx.Setting(initialSetting); used != "" && !o.byHand {
-		return fmt.Errorf("%w: it was used up", latchkey.ErrPairingClosed)
+		return errUsed
 	}
 	if hasAdmin(tx) {
-		return fmt.Errorf("%w: the device has an owner", latchkey.ErrPairingClosed)
+		return errOwned
 	}
 	return nil
 }
@@ -159,60 +231,31 @@ func hasAdmin(tx *acl.Tx) bool {
 	return slices.ContainsFunc(tx.Users(), func(u acl.User) bool { return u.Role == acl.RoleAdmin })
 }
 
-// Step answers one request of a peer. A key that belongs to a user succeeds
-// whatever is open and whatever name it asks for. Otherwise the error matches
-// latchkey.ErrPairingClosed, ErrNotLocal for a local mode and a peer that is
-// not, ErrConflict for a user name that is taken, or ErrProtocol; any other
-// error is the store's, and then the key was not added.
-func (h *Host) Step(now time.Time, p Peer, r Request) (Reply, error) {
-	if p.Key.IsZero() {
-		return Reply{}, fmt.Errorf("%w: pairing without a proven key", latchkey.ErrInternal)
+// Reset makes the store as if nobody had ever paired: no password, no failures,
+// and local-initial not used up. Users and invitations are not its affair.
+func Reset(tx *acl.Tx) error {
+	for _, name := range []string{initialSetting, passwordSetting, failuresSetting} {
+		if err := tx.RemoveSetting(name); err != nil {
+			return err
+		}
 	}
-	if err := r.check(); err != nil {
-		return Reply{}, fmt.Errorf("%w: pairing request: %w", latchkey.ErrProtocol, err)
-	}
-	if reply, ok := h.already(p.Key); ok {
-		return reply, nil
-	}
-	reply, err := h.initial(now, p, r)
-	if err == nil {
-		return reply, nil
-	}
-	// The request may have raced with its own repetition and lost.
-	if reply, ok := h.already(p.Key); ok {
-		return reply, nil
-	}
-	return Reply{}, err
+	return nil
 }
 
-func (h *Host) already(key latchkey.Fingerprint) (Reply, bool) {
-	s, ok := h.store.Lookup(key)
-	return Reply{User: s.User, Role: s.Role, Already: true}, ok
+// A Peer is what the device itself found out about the other side.
+type Peer struct {
+	Key    latchkey.Fingerprint // proved in the handshake
+	Local  bool                 // the session came from the device's own network
+	Source netip.Addr           // of the session; zero by way of a relay
+	// Binding is what the session exports for Label, BindingSize bytes; nil when
+	// the handshake did not settle on our own protocol.
+	Binding []byte
 }
 
-func (h *Host) initial(now time.Time, p Peer, r Request) (Reply, error) {
-	if !h.Modes(now).Has(LocalInitial) {
-		return Reply{}, latchkey.ErrPairingClosed
-	}
-	if !p.Local {
-		return Reply{}, latchkey.ErrNotLocal
-	}
-	err := h.store.Update(func(tx *acl.Tx) error {
-		if err := h.initialOpen(tx, now); err != nil {
-			return err
-		}
-		if err := tx.AddUser(acl.User{Name: r.User, Role: acl.RoleAdmin, Added: now}); err != nil {
-			return err
-		}
-		key := acl.Key{Fingerprint: p.Key, User: r.User, Name: r.Name, Added: now, Origin: LocalInitial.String()}
-		if err := tx.AddKey(key); err != nil {
-			return err
-		}
-		return tx.SetSetting(initialSetting, settingUsed)
-	})
-	if err != nil {
-		return Reply{}, err
-	}
-	h.Close(LocalInitial)
-	return Reply{User: r.User, Role: acl.RoleAdmin}, nil
-}
+const (
+	// Label names the keying material of a session (RFC 5705) that an exchange
+	// is bound to.
+	Label = "EXPORTER-latchkey-pairing"
+	// BindingSize is its length in bytes.
+	BindingSize = 32
+)

@@ -47,6 +47,23 @@ func ask(user string) pairing.Request {
 	return pairing.Request{Mode: pairing.LocalInitial, User: user, Name: "laptop"}
 }
 
+func newHost(store *acl.Store, m pairing.Modes) *pairing.Host {
+	return pairing.NewHost(pairing.HostConfig{Store: store, Open: m})
+}
+
+// step posts one request on a new connection.
+func step(h *pairing.Host, now time.Time, p pairing.Peer, r pairing.Request) (pairing.Reply, error) {
+	text, err := r.Encode()
+	if err != nil {
+		text = fmt.Appendf(nil, `{"user":%q}`, r.User)
+	}
+	code, answer, err := h.Begin(p).Step(now, r.Mode, text)
+	if err != nil {
+		return pairing.Reply{}, err
+	}
+	return pairing.ReadReply(code, answer)
+}
+
 func addUser(t testing.TB, store *acl.Store, user, role string) latchkey.Fingerprint {
 	t.Helper()
 	key := newKey(t)
@@ -72,12 +89,12 @@ func users(t testing.TB, store *acl.Store) (list []acl.User) {
 
 func TestLocalInitial(t *testing.T) {
 	store := newStore(t)
-	host := pairing.NewHost(store, pairing.LocalInitial)
+	host := newHost(store, pairing.LocalInitial)
 	peer := local(t)
-	if got := host.Status(start, peer); fmt.Sprint(got) != "{[local-initial] false}" {
+	if got := host.Status(start, peer); fmt.Sprint(got) != "{[local-initial] false true}" {
 		t.Errorf("Status before = %v", got)
 	}
-	got, err := host.Step(start, peer, ask("alice"))
+	got, err := step(host, start, peer, ask("alice"))
 	if want := (pairing.Reply{User: "alice", Role: "admin"}); err != nil || got != want {
 		t.Fatalf("Step = %+v, %v; want %+v", got, err, want)
 	}
@@ -94,10 +111,10 @@ func TestLocalInitial(t *testing.T) {
 	if err != nil {
 		t.Error(err)
 	}
-	if got := host.Status(start, peer); fmt.Sprint(got) != "{[] true}" {
+	if got := host.Status(start, peer); fmt.Sprint(got) != "{[] true true}" {
 		t.Errorf("Status after = %v", got)
 	}
-	if _, err := host.Step(start, local(t), ask("bob")); !errors.Is(err, latchkey.ErrPairingClosed) {
+	if _, err := step(host, start, local(t), ask("bob")); !errors.Is(err, latchkey.ErrPairingClosed) {
 		t.Errorf("the next peer: %v, want ErrPairingClosed", err)
 	}
 }
@@ -134,7 +151,7 @@ func TestStepRefuses(t *testing.T) {
 			if tt.request != nil {
 				tt.request(&request)
 			}
-			got, err := pairing.NewHost(store, tt.modes).Step(start, peer, request)
+			got, err := step(newHost(store, tt.modes), start, peer, request)
 			if !errors.Is(err, tt.want) || latchkey.CodeOf(err) != latchkey.CodeOf(tt.want) || got != (pairing.Reply{}) {
 				t.Errorf("Step = %+v, %v; want %v", got, err, tt.want)
 			}
@@ -154,8 +171,8 @@ func TestAlreadyPaired(t *testing.T) {
 	store := newStore(t)
 	key := addUser(t, store, "carol", "guest")
 	for _, modes := range []pairing.Modes{0, pairing.LocalInitial} {
-		host := pairing.NewHost(store, modes)
-		got, err := host.Step(start, pairing.Peer{Key: key}, ask("mallory"))
+		host := newHost(store, modes)
+		got, err := step(host, start, pairing.Peer{Key: key}, ask("mallory"))
 		if want := (pairing.Reply{User: "carol", Role: "guest", Already: true}); err != nil || got != want {
 			t.Errorf("modes %v: Step = %+v, %v; want %+v", modes, got, err, want)
 		}
@@ -168,7 +185,7 @@ func TestAlreadyPaired(t *testing.T) {
 func TestUsedUpAcrossRestarts(t *testing.T) {
 	store := newStore(t)
 	peer := local(t)
-	if _, err := pairing.NewHost(store, pairing.LocalInitial).Step(start, peer, ask("alice")); err != nil {
+	if _, err := step(newHost(store, pairing.LocalInitial), start, peer, ask("alice")); err != nil {
 		t.Fatal(err)
 	}
 	refused := func(when string, host *pairing.Host) {
@@ -176,25 +193,25 @@ func TestUsedUpAcrossRestarts(t *testing.T) {
 		if got := host.Modes(start); got != 0 {
 			t.Errorf("%s: modes %v are open", when, got)
 		}
-		if _, err := host.Step(start, local(t), ask("bob")); !errors.Is(err, latchkey.ErrPairingClosed) {
+		if _, err := step(host, start, local(t), ask("bob")); !errors.Is(err, latchkey.ErrPairingClosed) {
 			t.Errorf("%s: Step = %v, want ErrPairingClosed", when, err)
 		}
 	}
-	refused("after a restart", pairing.NewHost(store, pairing.LocalInitial))
-	host := pairing.NewHost(store, pairing.LocalInitial)
+	refused("after a restart", newHost(store, pairing.LocalInitial))
+	host := newHost(store, pairing.LocalInitial)
 	if err := host.Open(pairing.LocalInitial, time.Time{}); !errors.Is(err, latchkey.ErrConflict) {
 		t.Errorf("Open beside an owner = %v, want ErrConflict", err)
 	}
 	refused("after a refused Open", host)
 
 	removeUser(t, store, "alice")
-	refused("after the owner was removed", pairing.NewHost(store, pairing.LocalInitial))
+	refused("after the owner was removed", newHost(store, pairing.LocalInitial))
 
-	host = pairing.NewHost(store, 0)
+	host = newHost(store, 0)
 	if err := host.Open(pairing.LocalInitial, time.Time{}); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := host.Step(start, local(t), ask("dora")); err != nil {
+	if _, err := step(host, start, local(t), ask("dora")); err != nil {
 		t.Errorf("after it was opened by hand: %v", err)
 	}
 	removeUser(t, store, "dora")
@@ -214,7 +231,7 @@ func removeUser(t *testing.T, store *acl.Store, user string) {
 
 func TestDeadlines(t *testing.T) {
 	store := newStore(t)
-	host := pairing.NewHost(store, 0)
+	host := newHost(store, 0)
 	if err := host.Open(pairing.LocalInitial, start.Add(time.Minute)); err != nil {
 		t.Fatal(err)
 	}
@@ -231,16 +248,16 @@ func TestDeadlines(t *testing.T) {
 			t.Errorf("after %v: modes %v, want %v", tt.after, got, tt.want)
 		}
 	}
-	if _, err := host.Step(start.Add(time.Minute), local(t), ask("alice")); !errors.Is(err, latchkey.ErrPairingClosed) {
+	if _, err := step(host, start.Add(time.Minute), local(t), ask("alice")); !errors.Is(err, latchkey.ErrPairingClosed) {
 		t.Errorf("at the deadline: %v, want ErrPairingClosed", err)
 	}
-	if _, err := host.Step(start.Add(time.Minute-1), local(t), ask("alice")); err != nil {
+	if _, err := step(host, start.Add(time.Minute-1), local(t), ask("alice")); err != nil {
 		t.Errorf("just before it: %v", err)
 	}
 }
 
 func TestOpenAndClose(t *testing.T) {
-	host := pairing.NewHost(newStore(t), pairing.LocalInitial)
+	host := newHost(newStore(t), pairing.LocalInitial)
 	host.Close(pairing.LocalInitial)
 	if got := host.Modes(start); got != 0 {
 		t.Errorf("closed: modes %v", got)
@@ -254,7 +271,7 @@ func TestOpenAndClose(t *testing.T) {
 	if err := host.Open(pairing.LocalInitial, time.Time{}); err != nil || host.Modes(start) != pairing.LocalInitial {
 		t.Errorf("opened: %v, modes %v", err, host.Modes(start))
 	}
-	if got := pairing.NewHost(newStore(t), 0xff).Modes(start); got != pairing.LocalInitial {
+	if got := newHost(newStore(t), 0xff).Modes(start); got != pairing.LocalInitial|pairing.LocalOpen {
 		t.Errorf("unknown bits in the configuration: modes %v", got)
 	}
 }
@@ -264,14 +281,14 @@ func TestClosedStoreRefuses(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	host := pairing.NewHost(store, pairing.LocalInitial)
+	host := newHost(store, pairing.LocalInitial)
 	if err := store.Close(); err != nil {
 		t.Fatal(err)
 	}
 	if got := host.Modes(start); got != 0 {
 		t.Errorf("modes %v are open", got)
 	}
-	if _, err := host.Step(start, local(t), ask("alice")); err == nil {
+	if _, err := step(host, start, local(t), ask("alice")); err == nil {
 		t.Error("a peer was paired")
 	}
 }
@@ -293,7 +310,7 @@ func race(t *testing.T, round int) {
 		t.Fatal(err)
 	}
 	defer store.Close()
-	host := pairing.NewHost(store, pairing.LocalInitial)
+	host := newHost(store, pairing.LocalInitial)
 	const peers = 4
 	var (
 		group   sync.WaitGroup
@@ -307,7 +324,7 @@ func race(t *testing.T, round int) {
 	for i := range replies {
 		group.Go(func() {
 			name := fmt.Sprintf("user%d", i%peers*(round%2)) // in even rounds all ask for one name
-			replies[i], errs[i] = host.Step(start, pairing.Peer{Key: keys[i%peers], Local: true}, ask(name))
+			replies[i], errs[i] = step(host, start, pairing.Peer{Key: keys[i%peers], Local: true}, ask(name))
 		})
 	}
 	group.Wait()

@@ -31,6 +31,10 @@ type Request struct {
 	Mode Modes  // the one mode that the client pairs by; not in the text
 	User string // the user to become; acl.CheckUserName says what is possible
 	Name string // what people call the key; up to MaxKeyName bytes, may be empty
+
+	// Invite is the id of an invitation, for the mode of that name alone. It
+	// says who the user will be; User may be empty then, and no other.
+	Invite string
 }
 
 // Encode returns the text of r, or why there is none.
@@ -39,31 +43,26 @@ func (r Request) Encode() ([]byte, error) {
 		return nil, err
 	}
 	return json.Marshal(struct {
-		User string `json:"user"`
-		Name string `json:"name,omitempty"`
-	}{r.User, r.Name})
-}
-
-// ParseRequest reads a request that was posted for mode. Unknown, repeated or
-// oddly spelled fields, and anything after the object, are latchkey.ErrProtocol.
-func ParseRequest(mode Modes, text []byte) (Request, error) {
-	r := Request{Mode: mode}
-	err := parseObject(text, map[string]*string{"user": &r.User, "name": &r.Name})
-	if err == nil {
-		err = r.check()
-	}
-	if err != nil {
-		return Request{}, fmt.Errorf("%w: pairing request: %w", latchkey.ErrProtocol, err)
-	}
-	return r, nil
+		User   string `json:"user,omitempty"`
+		Name   string `json:"name,omitempty"`
+		Invite string `json:"invite,omitempty"`
+	}{r.User, r.Name, r.Invite})
 }
 
 func (r Request) check() error {
 	if len(r.Mode.Names()) != 1 || r.Mode&^allModes() != 0 {
 		return errors.New("not exactly one pairing mode")
 	}
-	if err := acl.CheckUserName(r.User); err != nil {
-		return err
+	if (r.Mode == Invite) != (r.Invite != "") {
+		return errors.New("the id of an invitation goes with the mode invite, and only with that")
+	}
+	if r.Invite != "" && !isInviteID(r.Invite) {
+		return errors.New("not the id of an invitation")
+	}
+	if r.User != "" || r.Mode != Invite {
+		if err := acl.CheckUserName(r.User); err != nil {
+			return err
+		}
 	}
 	if len(r.Name) > MaxKeyName || !printable(r.Name) {
 		return fmt.Errorf("a key name is up to %d bytes of text", MaxKeyName)
@@ -76,6 +75,10 @@ type Reply struct {
 	User    string // whom the key belongs to
 	Role    string // and what that user is
 	Already bool   // it did so before
+
+	// Proved is set by a Prover when the device has shown that it knows the
+	// password. It is no part of the message.
+	Proved bool
 }
 
 // Encode returns the CoAP response code, 2.01 or 2.04 when nothing changed, and
@@ -106,88 +109,43 @@ func ReadReply(coapCode uint8, text []byte) (Reply, error) {
 	case fields.Role == "" || len(fields.Role) > 63 || !printable(fields.Role):
 		err = errors.New("no role in it")
 	default:
-		return Reply{fields.User, fields.Role, coapCode == changed}, nil
+		return Reply{User: fields.User, Role: fields.Role, Already: coapCode == changed}, nil
 	}
 	return Reply{}, fmt.Errorf("%w: pairing reply: %w", latchkey.ErrProtocol, err)
 }
 
-// A Status is the answer to GET /pairing.
-type Status struct {
-	Modes  []string `json:"modes"`  // names of the modes that are open now
-	Paired bool     `json:"paired"` // whether the asking key belongs to a user
-}
-
-// Encode returns {"modes":["local-initial"],"paired":false}.
-func (s Status) Encode() ([]byte, error) { return json.Marshal(s) }
-
-// ReadStatus reads a status. Names of modes that this version does not know stay
-// in it.
-func ReadStatus(text []byte) (Status, error) {
-	var s Status
-	err := parseLoose(text, &s)
-	for _, name := range s.Modes {
-		if !printable(name) && err == nil {
-			err = errors.New("not a name of a mode")
-		}
-	}
-	if err != nil {
-		return Status{}, fmt.Errorf("%w: pairing status: %w", latchkey.ErrProtocol, err)
-	}
-	return s, nil
-}
-
-// Choose picks the mode to pair by. A key that is paired already may use any,
-// because the device only says so. It returns latchkey.ErrPairingClosed, with
-// the modes that are open, when there is none that this version knows.
-func (s Status) Choose() (Modes, error) {
-	for _, m := range modes {
-		for _, name := range s.Modes {
-			if name == m.name {
-				return m.bit, nil
-			}
-		}
-	}
-	switch {
-	case s.Paired:
-		return modes[0].bit, nil
-	case len(s.Modes) > 0:
-		return 0, fmt.Errorf("%w: the device offers only %q", latchkey.ErrPairingClosed, s.Modes)
-	}
-	return 0, latchkey.ErrPairingClosed
-}
-
 // parseObject reads one flat JSON object (RFC 8259) of strings, each field at
-// most once and spelled exactly.
-func parseObject(text []byte, fields map[string]*string) error {
+// most once and spelled exactly, and says which there were.
+func parseObject(text []byte, fields map[string]*string) (seen map[string]bool, err error) {
 	if err := checkText(text); err != nil {
-		return err
+		return nil, err
 	}
 	d := json.NewDecoder(bytes.NewReader(text))
 	if t, err := d.Token(); err != nil || t != json.Delim('{') {
-		return errors.New("not a JSON object")
+		return nil, errors.New("not a JSON object")
 	}
-	seen := make(map[string]bool)
+	seen = make(map[string]bool)
 	for d.More() {
 		name, err := stringToken(d)
 		if err != nil {
-			return err
+			return nil, err
 		}
 		field, known := fields[name]
 		if !known || seen[name] {
-			return fmt.Errorf("field %q is unknown or repeated", name)
+			return nil, fmt.Errorf("field %q is unknown or repeated", name)
 		}
 		seen[name] = true
 		if *field, err = stringToken(d); err != nil {
-			return err
+			return nil, err
 		}
 	}
 	if _, err := d.Token(); err != nil {
-		return errors.New("not a JSON object")
+		return nil, errors.New("not a JSON object")
 	}
 	if _, err := d.Token(); !errors.Is(err, io.EOF) {
-		return errors.New("something follows the JSON object")
+		return nil, errors.New("something follows the JSON object")
 	}
-	return nil
+	return seen, nil
 }
 
 func stringToken(d *json.Decoder) (string, error) {

@@ -153,9 +153,9 @@ func TestReadReplyRefuses(t *testing.T) {
 }
 
 func TestStatus(t *testing.T) {
-	want := pairing.Status{Modes: []string{"local-initial"}}
+	want := pairing.Status{Modes: []string{"local-initial"}, Local: true}
 	text, err := want.Encode()
-	if err != nil || string(text) != `{"modes":["local-initial"],"paired":false}` {
+	if err != nil || string(text) != `{"modes":["local-initial"],"paired":false,"local":true}` {
 		t.Fatalf("Encode = %s, %v", text, err)
 	}
 	if got, err := pairing.ReadStatus(text); err != nil || !reflect.DeepEqual(got, want) {
@@ -164,29 +164,6 @@ func TestStatus(t *testing.T) {
 	for _, text := range []string{``, `[]`, `{"modes":"local-initial"}`, `{"modes":["\u001b[2J"]}`, `{"paired":1}`} {
 		if got, err := pairing.ReadStatus([]byte(text)); !errors.Is(err, latchkey.ErrProtocol) {
 			t.Errorf("ReadStatus(%s) = %+v, %v; want ErrProtocol", text, got, err)
-		}
-	}
-}
-
-func TestStatusChoose(t *testing.T) {
-	for _, tt := range []struct {
-		status pairing.Status
-		want   pairing.Modes
-		says   string
-	}{
-		{pairing.Status{Modes: []string{"local-initial"}}, pairing.LocalInitial, ""},
-		{pairing.Status{Modes: []string{"from-the-future", "local-initial"}}, pairing.LocalInitial, ""},
-		{pairing.Status{Paired: true}, pairing.LocalInitial, ""},
-		{pairing.Status{}, 0, "not open"},
-		{pairing.Status{Modes: []string{"from-the-future"}}, 0, "from-the-future"},
-	} {
-		got, err := tt.status.Choose()
-		if tt.says == "" {
-			if err != nil || got != tt.want {
-				t.Errorf("%+v: Choose = %v, %v; want %v", tt.status, got, err, tt.want)
-			}
-		} else if !errors.Is(err, latchkey.ErrPairingClosed) || !strings.Contains(err.Error(), tt.says) || got != 0 {
-			t.Errorf("%+v: Choose = %v, %v; want ErrPairingClosed saying %q", tt.status, got, err, tt.says)
 		}
 	}
 }

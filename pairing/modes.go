@@ -12,6 +12,19 @@ const (
 	// LocalInitial lets the first peer on the device's own network become the
 	// owner. It closes itself with that.
 	LocalInitial Modes = 1 << iota
+	// LocalOpen lets every peer on the device's own network join as a guest.
+	LocalOpen
+	// PasswordOpen lets everybody who knows the device's password join as a
+	// guest, also from afar. Ten failures in all close it.
+	PasswordOpen
+	// Invite lets everybody who holds an invitation become the user that it is
+	// for, also from afar. Each invitation works once.
+	Invite
+)
+
+const (
+	localModes    = LocalInitial | LocalOpen
+	passwordModes = PasswordOpen | Invite
 )
 
 // modes has a row for each mode, with its name in configuration, on the wire and
@@ -21,6 +34,9 @@ var modes = []struct {
 	name string
 }{
 	{LocalInitial, "local-initial"},
+	{LocalOpen, "local-open"},
+	{PasswordOpen, "password-open"},
+	{Invite, "invite"},
 }
 
 // ParseMode reads the name of one mode, such as "local-initial".

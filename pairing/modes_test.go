@@ -16,6 +16,8 @@ func TestModesText(t *testing.T) {
 	}{
 		{0, "", "none", []string{}},
 		{pairing.LocalInitial, "local-initial", "local-initial", []string{"local-initial"}},
+		{pairing.LocalOpen, "local-open", "local-open", []string{"local-open"}},
+		{pairing.PasswordOpen | pairing.Invite, "password-open,invite", "password-open,invite", []string{"password-open", "invite"}},
 	} {
 		text, err := tt.modes.MarshalText()
 		if err != nil || string(text) != tt.text {
@@ -39,7 +41,7 @@ func TestModesText(t *testing.T) {
 }
 
 func TestParseModeRefuses(t *testing.T) {
-	for _, name := range []string{"", "none", "open", "Local-Initial", "local_initial", " local-initial", "local-initial,", "password-open"} {
+	for _, name := range []string{"", "none", "open", "Local-Initial", "local_initial", " local-initial", "local-initial,", "password", "custom"} {
 		if m, err := pairing.ParseMode(name); err == nil || m != 0 {
 			t.Errorf("ParseMode(%q) = %v, %v; want an error", name, m, err)
 		}

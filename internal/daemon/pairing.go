@@ -59,7 +59,9 @@ func (a *administrator) modes() pairing.Modes {
 	if a.running {
 		return a.dev.PairingModes()
 	}
-	return pairing.NewHost(a.access, a.config().Pairing).Modes(time.Now())
+	return pairing.NewHost(pairing.HostConfig{
+		Store: a.access, Open: a.config().Pairing, Device: a.dev.DeviceID(a.key), Key: a.key,
+	}).Modes(time.Now())
 }
 
 func (a *administrator) pairingStatus(context.Context, admin.None) (PairingStatus, error) {

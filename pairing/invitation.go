@@ -1,0 +1,153 @@
+package pairing
+
+import (
+	"crypto/rand"
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/latchkey-dev/latchkey"
+	"github.com/latchkey-dev/latchkey/acl"
+)
+
+// An InviteRequest says whom to invite.
+type InviteRequest struct {
+	User    string    // who the holder becomes; no user yet
+	Role    string    // and what
+	By      string    // who invites, for people to read; may be empty
+	Expires time.Time // from then on it is void; zero: never
+}
+
+// An Invitation is what its holder needs, beside the device's address and key.
+// Only here is the password ever known.
+type Invitation struct {
+	ID       string // 128 random bits, 22 characters
+	User     string
+	Role     string
+	Expires  time.Time
+	Password latchkey.Secret // as NewPassword draws them
+}
+
+// Invite makes an invitation, which works once, while the mode Invite is open.
+// It is latchkey.ErrConflict if there is a user of that name, and whatever the
+// store says of a role that it does not have or of too many invitations. This
+// takes some 50 ms.
+func (h *Host) Invite(now time.Time, r InviteRequest) (Invitation, error) {
+	if err := acl.CheckUserName(r.User); err != nil {
+		return Invitation{}, err
+	}
+	if !r.Expires.IsZero() && (now.IsZero() || !now.Before(r.Expires)) {
+		return Invitation{}, fmt.Errorf("pairing: an invitation until %v would be void at once", r.Expires)
+	}
+	if h.key.IsZero() {
+		return Invitation{}, fmt.Errorf("pairing: %w", errKeyless)
+	}
+	var id [inviteSize]byte
+	_, _ = rand.Read(id[:]) // never fails (crypto/rand)
+	in := Invitation{ID: formatBytes(id[:]), User: r.User, Role: r.Role, Expires: r.Expires, Password: NewPassword()}
+	verifier, err := h.derive(in.Password, in.ID)
+	if err != nil {
+		return Invitation{}, err
+	}
+	err = h.store.Update(func(tx *acl.Tx) error {
+		if err := free(tx, r.User); err != nil {
+			return err
+		}
+		return tx.PutInvite(acl.Invite{
+			ID: in.ID, User: r.User, Role: r.Role, By: r.By, Created: now, Expires: r.Expires, Verifier: verifier,
+		})
+	})
+	if err != nil {
+		return Invitation{}, err
+	}
+	return in, nil
+}
+
+// free returns latchkey.ErrConflict when there is a user of that name, in this or
+// another case.
+func free(tx *acl.Tx, user string) error {
+	for _, u := range tx.Users() {
+		if strings.EqualFold(u.Name, user) {
+			return fmt.Errorf("invite %q: there is %q: %w", user, u.Name, latchkey.ErrConflict)
+		}
+	}
+	return nil
+}
+
+// holds reports whether an invitation can be used at the time now.
+func holds(i acl.Invite, now time.Time) bool {
+	return i.Expires.IsZero() || !now.IsZero() && now.Before(i.Expires)
+}
+
+// invitesUsable returns nil when somebody may hold an invitation that works.
+func (h *Host) invitesUsable(tx *acl.Tx, now time.Time) error {
+	if h.key.IsZero() {
+		return errKeyless
+	}
+	for _, i := range tx.Invites() {
+		if holds(i, now) && i.Failures < MaxFailures {
+			return nil
+		}
+	}
+	return errNoInvite
+}
+
+// byInvite is a try of the password of an invitation.
+type byInvite struct {
+	host *Host
+	id   string
+}
+
+// errInvite is what everybody is told whose invitation does not work, whether
+// there ever was one or not.
+var errInvite = fmt.Errorf("%w: the invitation is unknown, used, expired or void", latchkey.ErrPairingClosed)
+
+func (b *byInvite) verifier(tx *acl.Tx, now time.Time) ([]byte, error) {
+	if _, open := b.host.opening(Invite, now); !open {
+		return nil, latchkey.ErrPairingClosed
+	}
+	i, ok := tx.Invite(b.id)
+	if !ok || !holds(i, now) {
+		return nil, errInvite
+	}
+	return i.Verifier, nil
+}
+
+func (b *byInvite) check(tx *acl.Tx, _ time.Time, _ Peer) error {
+	if i, ok := tx.Invite(b.id); !ok || i.Failures >= MaxFailures {
+		return errInvite
+	}
+	return nil
+}
+
+func (b *byInvite) charge(tx *acl.Tx, _ time.Time, _ Peer) (last bool, err error) {
+	i, err := b.count(tx, +1)
+	return i.Failures == MaxFailures, err
+}
+
+func (b *byInvite) refund(tx *acl.Tx) error {
+	_, err := b.count(tx, -1)
+	return err
+}
+
+func (b *byInvite) count(tx *acl.Tx, by int) (acl.Invite, error) {
+	i, ok := tx.Invite(b.id)
+	if !ok {
+		return i, errInvite
+	}
+	i.Failures = max(0, i.Failures+by)
+	return i, tx.PutInvite(i)
+}
+
+func (b *byInvite) grant(tx *acl.Tx, r Request) (user, role string, err error) {
+	i, ok := tx.Invite(b.id)
+	if !ok {
+		return "", "", errInvite
+	}
+	if r.User != "" && r.User != i.User {
+		return "", "", fmt.Errorf("%w: the invitation is for %q", latchkey.ErrConflict, i.User)
+	}
+	return i.User, i.Role, nil
+}
+
+func (b *byInvite) spend(tx *acl.Tx) error { return tx.RemoveInvite(b.id) }
