@@ -6,13 +6,25 @@ import (
 	"unicode/utf8"
 )
 
-// CheckUserName returns nil for a name that a user may have: 1 to 64 letters,
+// CheckUserName returns nil for a name that a new user may have: 1 to 64 letters,
 // digits and . _ @ -, the first of them a letter or digit. Letters come from any
-// one alphabet, but not mixed from alphabets that look alike. Names that differ
-// only in case are one name to people, so a store holds only one of them.
-func CheckUserName(name string) error { return checkStoredName(name) }
+// one alphabet, but not mixed from alphabets that look alike, and in the one form
+// that Unicode normalizes to. Names that differ only in case are one name to
+// people, so a store holds only one of them.
+func CheckUserName(name string) error {
+	if err := checkStoredName(name); err != nil {
+		return err
+	}
+	for _, c := range name {
+		if unicode.Is(otherForms, c) {
+			return mistake("user name %q: %q can be written another way, use that", name, c)
+		}
+	}
+	return nil
+}
 
-// checkStoredName checks the name of a user who is there already.
+// checkStoredName checks the name of a user who is there already, perhaps since a
+// version that was less strict.
 func checkStoredName(name string) error {
 	if n := utf8.RuneCountInString(name); n == 0 || n > 64 || !utf8.ValidString(name) {
 		return mistake("a user name has 1 to 64 characters of valid UTF-8")
