@@ -79,9 +79,14 @@ var resources = []resource{
 	{pattern: "/policies/{policy}", method: PUT, action: acl.PolicyPut, object: "policy", takes: takesVersion | takesFresh, run: managed(putPolicy)},
 	{pattern: "/policies/{policy}", method: DELETE, action: acl.PolicyRemove, object: "policy", takes: takesVersion, run: managed(removePolicy)},
 
+	{pattern: "/invites", method: GET, action: acl.InviteList, takes: takesAfter, run: managed(listInvites)},
+	{pattern: "/invites/{user}", method: POST, action: acl.InviteCreate, object: "user", run: managed(invite)},
+	{pattern: "/invites/{id}", method: DELETE, action: acl.InviteRemove, object: "id", run: managed(removeInvite)},
+
 	{pattern: "/device/name", method: PUT, action: acl.DeviceRename, run: managed(renameDevice)},
 	{pattern: "/settings", method: GET, action: acl.SettingsRead, run: managed(showSettings)},
 	{pattern: "/settings/pairing/{mode}", method: PUT, action: acl.SettingsWrite, run: managed(setPairing)},
+	{pattern: "/audit", method: GET, action: acl.AuditRead, takes: takesAfter, run: managed(readAudit)},
 }
 
 // builtins are the resources by the first segment of their paths.

@@ -20,10 +20,12 @@ import (
 )
 
 // Connect tokens open the basestation's gate to this device and nothing else.
-// There are two kinds. Each paired key has one of its own, which the gate takes
+// There are three kinds. Each paired key has one of its own, which the gate takes
 // from that key alone; it is made from a secret of the device and the key, so
-// it is stored nowhere. A bootstrap token is in a pairing URL: whoever holds it
-// may use it a few times, until somebody has paired.
+// it is stored nowhere. An invitation has one, made alike from its id: whoever
+// holds it may use it a few times, as long as the invitation holds. A bootstrap
+// token is in a pairing URL: whoever holds it may use it a few times, until
+// somebody has paired.
 
 // Settings in the access store.
 const (
@@ -151,6 +153,11 @@ func (s *server) connectTokens(now time.Time) ([]signal.Token, error) {
 				list = append(list, signal.Token{Hash: signal.Sum(sum), Expires: b.Expires, Uses: bootstrapUses})
 			}
 		}
+		invited, err := inviteTokens(tx, secret, now)
+		if err != nil {
+			return err
+		}
+		list = append(list, invited...)
 		for _, u := range tx.Users() {
 			for _, k := range tx.Keys(u.Name) {
 				token, err := tokenFor(secret, k.Fingerprint)

@@ -1,6 +1,7 @@
 package roster
 
 import (
+	"errors"
 	"fmt"
 	"time"
 	"unicode"
@@ -56,6 +57,9 @@ func (r *Roster) OpenPairing(a Actor, mode pairing.Modes, length time.Duration) 
 	err := errNoPairing
 	if r.Pairing != nil {
 		err = r.Pairing.Open(mode, until)
+	}
+	if errors.Is(err, pairing.ErrNoPassword) {
+		err = fmt.Errorf("%w: %w", latchkey.ErrConflict, err)
 	}
 	r.record(a, d, err)
 	return err
