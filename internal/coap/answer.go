@@ -61,17 +61,18 @@ func (o *outgoing) message(t token) *message {
 
 // answer sends the answer to a request and remembers it for duplicates. With
 // nil, or when the peer asked for silence, a confirmable request is only
-// acknowledged.
-func (e *Endpoint) answer(j *job, o *outgoing) {
+// acknowledged. It reports whether this was the first answer; others are dropped.
+func (e *Endpoint) answer(j *job, o *outgoing) bool {
 	if o != nil && j.last.set {
 		o.block1 = j.last
 	}
 	quiet := o == nil || j.transfer.silences(o.Code)
 	e.mu.Lock()
-	if e.closed {
+	if e.closed || j.answered {
 		e.mu.Unlock()
-		return
+		return false
 	}
+	j.answered = true
 	delete(e.running, j.reply)
 	e.held -= j.held
 	watcher := e.acceptLocked(j, o)
@@ -88,6 +89,7 @@ func (e *Endpoint) answer(j *job, o *outgoing) {
 	if watcher != nil {
 		watcher.activate()
 	}
+	return true
 }
 
 func (e *Endpoint) acknowledgeOnlyLocked(r *reply) []byte {

@@ -235,7 +235,7 @@ func TestUploadSteps(t *testing.T) {
 				t.Errorf("%s: step %d says that %d would fit", name, i, decodeUint(size))
 			}
 		}
-		r.Forget()
+		forget(r.Endpoint)
 		idle(t, r.Endpoint)
 	}
 }
@@ -309,7 +309,7 @@ func TestUploadCaps(t *testing.T) {
 	r.next()
 	r.next()
 	expect(Continue, put("c", 0, true))
-	r.Forget()
+	forget(r.Endpoint)
 	expect(EntityIncomplete, put("c", 1, true))
 	idle(t, r.Endpoint)
 }
@@ -437,7 +437,7 @@ func TestBodyChanges(t *testing.T) {
 			if fromA && left > 0 && read(t, d).block(codec.Block2).num == 2 {
 				left--
 				version.Add(1)
-				l.b.Forget()
+				forget(l.b)
 			}
 			return [][]byte{d}
 		}
@@ -503,9 +503,9 @@ func TestPeerWantsSmallerBlocks(t *testing.T) {
 	}
 }
 
-// TestForgetWhileTheHandlerRuns changes the peer's rights while an answer is
+// TestReviewWhileTheHandlerRuns changes the peer's rights while an answer is
 // being made: its first block goes out, the next one is asked for anew.
-func TestForgetWhileTheHandlerRuns(t *testing.T) {
+func TestReviewWhileTheHandlerRuns(t *testing.T) {
 	started, release := make(chan bool), make(chan bool)
 	r := newRaw(t, Config{Handler: func(context.Context, *Request) *Response {
 		started <- true
@@ -516,7 +516,7 @@ func TestForgetWhileTheHandlerRuns(t *testing.T) {
 	}})
 	r.Deliver(wire(t, con(1, "a", GET, codec.URIPath, "a")))
 	<-started
-	r.Forget()
+	r.Review(func(*Request) *Response { return nil })
 	release <- true
 	if got := r.next(); got.code != Content || len(r.downloads) != 0 {
 		t.Errorf("%v, %d answers are kept", got, len(r.downloads))

@@ -10,8 +10,10 @@ import (
 // A download is a whole response that goes out in blocks (RFC 7959 section 2.4).
 type download struct {
 	of       resource
+	request  Request   // without its body; of a notification, the registration
 	response *Response // with an ETag
 	touched  time.Time
+	ended    bool // response answers the next block, whichever it is; see Review
 }
 
 // A resource says which request a download answers.
@@ -52,8 +54,8 @@ func (e *Endpoint) firstBlock(j *job, r *Response) *outgoing {
 	of := e.resource(&j.request, j.transfer.tag)
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	if j.begun == e.forgotten {
-		e.keepLocked(&download{of: of, response: tagged, touched: time.Now()})
+	if j.begun == e.reviews && !j.answered {
+		e.keepLocked(&download{of: of, request: j.request.head(), response: tagged, touched: time.Now()})
 	}
 	return e.cutLocked(tagged, want, of)
 }
@@ -119,6 +121,10 @@ func (e *Endpoint) resumeLocked(j *job, now time.Time) *outgoing {
 	for i, d := range slices.Backward(e.downloads) {
 		if !d.matches(want) {
 			continue
+		}
+		if d.ended {
+			e.downloads = slices.Delete(e.downloads, i, i+1)
+			return whole(d.response)
 		}
 		d.touched = now
 		e.downloads = append(slices.Delete(e.downloads, i, i+1), d)

@@ -40,7 +40,7 @@ type Endpoint struct {
 	uploads      []*upload
 	held         int // bytes of bodies in uploads and in requests made of them
 	downloads    []*download
-	forgotten    int // calls of Forget
+	reviews      int // calls of Review
 	observations map[token]*Observation
 	sequence     uint32 // of the last notification
 }

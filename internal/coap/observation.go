@@ -13,7 +13,8 @@ type Observation struct {
 	e     *Endpoint
 	token token
 	of    resource
-	want  block // block size that the peer asked for
+	head  Request // the registration, without its body
+	want  block   // block size that the peer asked for
 	done  chan struct{}
 
 	// guarded by e.mu
@@ -38,7 +39,8 @@ func (e *Endpoint) enrolLocked(j *job, t token) {
 		return
 	}
 	o := &Observation{e: e, token: t, want: j.transfer.block2, done: make(chan struct{})}
-	o.of = e.resource(r, j.transfer.tag)
+	o.of, o.head = e.resource(r, j.transfer.tag), r.head()
+	o.head.Observation = o
 	e.observations[t] = o
 	r.Observation = o
 }
@@ -140,7 +142,7 @@ func (o *Observation) messageLocked() *message {
 	o.next = nil
 	out := whole(r)
 	if len(r.Body) > 1<<(o.e.exponent(o.want)+4) {
-		d := &download{of: o.of, response: o.e.tagged(r), touched: time.Now()}
+		d := &download{of: o.of, request: o.head, response: o.e.tagged(r), touched: time.Now()}
 		o.e.keepLocked(d)
 		out = o.e.cutLocked(d.response, block{set: true, szx: o.e.exponent(o.want)}, o.of)
 	}

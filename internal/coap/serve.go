@@ -19,7 +19,8 @@ type job struct {
 	transfer transfer
 	last     block // Block1 of a request that is whole, for the answer
 	held     int   // bytes of an assembled body
-	begun    int   // Endpoint.forgotten when it began
+	begun    int   // Endpoint.reviews when it began
+	answered bool  // guarded by Endpoint.mu
 }
 
 // request serves a request message, or the duplicate of one.
@@ -85,7 +86,7 @@ func (e *Endpoint) beginLocked(m *message, b []byte, now time.Time) (*job, []byt
 	}
 	e.replies.begin(r)
 	e.running[r] = struct{}{}
-	return &job{reply: r, begun: e.forgotten}, nil
+	return &job{reply: r, begun: e.reviews}, nil
 }
 
 // admitLocked decides whether a request goes to the Handler. Otherwise it
@@ -109,6 +110,7 @@ func (e *Endpoint) admitLocked(j *job, m *message, now time.Time) *outgoing {
 	if j.held == 0 {
 		r.Body = append([]byte(nil), r.Body...)
 	}
+	r.endpoint, r.job = e, j
 	e.enrolLocked(j, m.token)
 	if j.transfer.block2.num > 0 {
 		return e.resumeLocked(j, now)
@@ -129,6 +131,20 @@ func (e *Endpoint) serve(j *job) {
 		return
 	}
 	e.answer(j, e.firstBlock(j, response))
+}
+
+// Answer answers a request before its Handler has returned; what that returns is
+// dropped. It reports false if the request was answered before, or is not one
+// that a Handler was called for. It does not block.
+func (r *Request) Answer(m *Response) bool {
+	if r.job == nil {
+		return false
+	}
+	e := r.endpoint
+	if err := e.sendable(m); err != nil || m == nil {
+		return false
+	}
+	return e.answer(r.job, e.firstBlock(r.job, m))
 }
 
 // call runs the Handler; a panic costs this request only.

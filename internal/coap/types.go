@@ -112,6 +112,9 @@ type Request struct {
 	// Observation is what a Handler notifies once it accepted a registration.
 	// It is non-nil only when the peer asks to observe and may.
 	Observation *Observation
+
+	endpoint *Endpoint // that has to answer; nil for requests of ours
+	job      *job
 }
 
 // NewRequest returns a request without body, formats and observation.

@@ -18,8 +18,10 @@ const (
 // An upload is a request of which some blocks are here (RFC 7959 section 2.5).
 type upload struct {
 	key     string
+	request Request // without its body
 	body    []byte
 	touched time.Time
+	ended   *Response // to the next block, see Review
 }
 
 // identity spells what tells a request from others to the same peer: all but
@@ -70,7 +72,11 @@ func (e *Endpoint) uploadLocked(j *job, now time.Time) *outgoing {
 			return busy()
 		}
 		i = len(e.uploads)
-		e.uploads = append(e.uploads, &upload{key: key})
+		e.uploads = append(e.uploads, &upload{key: key, request: r.head()})
+	case i >= 0 && e.uploads[i].ended != nil:
+		answer := e.uploads[i].ended
+		e.dropUploadLocked(i)
+		return whole(answer)
 	case i < 0 || b.offset() != len(e.uploads[i].body):
 		e.dropUploadLocked(i)
 		return refusal(EntityIncomplete)
@@ -128,17 +134,4 @@ func (e *Endpoint) expireLocked(now time.Time) {
 		}
 	}
 	e.downloads = slices.DeleteFunc(e.downloads, func(d *download) bool { return now.Sub(d.touched) > transferIdle })
-}
-
-// Forget drops what is kept of block transfers: the peer must ask anew, and
-// the Handler is asked again. Answers that handlers are still working on are
-// not kept either. Call it when the peer's rights have changed.
-func (e *Endpoint) Forget() {
-	e.mu.Lock()
-	defer e.mu.Unlock()
-	for len(e.uploads) > 0 {
-		e.dropUploadLocked(0)
-	}
-	e.downloads = nil
-	e.forgotten++
 }

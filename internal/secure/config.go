@@ -1,6 +1,7 @@
 package secure
 
 import (
+	"crypto/ecdsa"
 	"crypto/sha256"
 	"errors"
 	"log/slog"
@@ -55,9 +56,10 @@ type Config struct {
 
 // A Peer is what a handshake proved and observed.
 type Peer struct {
-	Key  latchkey.Fingerprint // the proven key
-	ALPN string               // the application protocol; "" if the client offered none
-	Meta packet.Meta          // of the datagram that carried the peer's Finished
+	Key    latchkey.Fingerprint // the proven key
+	Public *ecdsa.PublicKey     // the key itself
+	ALPN   string               // the application protocol; "" if the client offered none
+	Meta   packet.Meta          // of the datagram that carried the peer's Finished
 	// HopLimit255 reports that every datagram of the handshake came with hop
 	// limit 255, through one interface, to one address of ours (RFC 5082).
 	HopLimit255 bool

@@ -130,7 +130,7 @@ func (h *Handshake) finish(association *dtls.Conn, l *link) (*Conn, error) {
 
 // peer judges what the library says of the other side.
 func (h *Handshake) peer(state *dtls.State, l *link) (Peer, error) {
-	key, err := peerKey(state.PeerCertificates)
+	key, public, err := peerKey(state.PeerCertificates)
 	if err != nil {
 		return Peer{}, err
 	}
@@ -138,7 +138,7 @@ func (h *Handshake) peer(state *dtls.State, l *link) (Peer, error) {
 		return Peer{}, fmt.Errorf("peer chose %q: %w", state.NegotiatedProtocol, ErrNoProtocol)
 	}
 	return l.peer(Peer{
-		Key: key, ALPN: state.NegotiatedProtocol, Certificate: sha256.Sum256(state.PeerCertificates[0]),
+		Key: key, Public: public, ALPN: state.NegotiatedProtocol, Certificate: sha256.Sum256(state.PeerCertificates[0]),
 	}), nil
 }
 

@@ -1,6 +1,7 @@
 package secure
 
 import (
+	"crypto/ecdsa"
 	"crypto/tls"
 	"crypto/x509"
 	"errors"
@@ -20,19 +21,22 @@ func PeerKey(state tls.ConnectionState) (latchkey.Fingerprint, error) {
 	for i, c := range state.PeerCertificates {
 		certificates[i] = c.Raw
 	}
-	return peerKey(certificates)
+	key, _, err := peerKey(certificates)
+	return key, err
 }
 
 // peerKey applies the key policy to what a peer sent in its Certificate
 // message: exactly one certificate, with an ECDSA key on P-256. The rest of
 // the certificate is packaging and is not looked at.
-func peerKey(certificates [][]byte) (latchkey.Fingerprint, error) {
+func peerKey(certificates [][]byte) (latchkey.Fingerprint, *ecdsa.PublicKey, error) {
 	if len(certificates) != 1 {
-		return latchkey.Fingerprint{}, fmt.Errorf("peer sent %d certificates, not one", len(certificates))
+		return latchkey.Fingerprint{}, nil, fmt.Errorf("peer sent %d certificates, not one", len(certificates))
 	}
 	certificate, err := x509.ParseCertificate(certificates[0])
 	if err != nil {
-		return latchkey.Fingerprint{}, errors.New("peer's certificate cannot be read")
+		return latchkey.Fingerprint{}, nil, errors.New("peer's certificate cannot be read")
 	}
-	return latchkey.FingerprintOf(certificate.PublicKey)
+	key, err := latchkey.FingerprintOf(certificate.PublicKey)
+	public, _ := certificate.PublicKey.(*ecdsa.PublicKey) // FingerprintOf knows no other type
+	return key, public, err
 }
