@@ -38,16 +38,54 @@ func (p *peer) serveCoAP(ctx context.Context, r *coap.Request) *coap.Response {
 		p.log.Info("request refused", "code", latchkey.CodeProtocol, "err", err)
 		return refuse(err)
 	}
-	op, err := p.name(path, r)
+	op, own, err := p.name(path, r)
 	if err != nil {
 		p.log.Info("request refused", "resource", path, "code", latchkey.CodeOf(err), "err", err)
 		return refuse(err)
 	}
-	pass, err := p.srv.door.admit(ctx, p.question(op.action, op.resource))
+	changed := p.srv.changed() // before the door is asked, so that no change is missed
+	pass, err := p.admit(ctx, p.question(op.action, op.resource))
 	if err != nil {
-		return refuse(err)
+		return p.refused(r, err)
 	}
-	return op.run(ctx, pass, r)
+	if own {
+		return p.answerOwn(ctx, op, pass, r)
+	}
+	return p.revocable(ctx, op, pass, r, changed)
+}
+
+// admit asks the door about an operation that begins, and tells the audit log.
+func (p *peer) admit(ctx context.Context, q *acl.Request) (gate.Pass, error) {
+	pass, err := p.srv.door.admit(ctx, q)
+	p.decided(q, err)
+	return pass, err
+}
+
+// refused answers a request that the door refused, in the way that the rules
+// ask for.
+func (p *peer) refused(r *coap.Request, err error) *coap.Response {
+	answer := refuse(err)
+	if acl.ModeOf(err) == acl.Silent && r.Code != coap.GET && r.Code != coap.FETCH {
+		answer = coap.NewResponse(coap.Changed)
+	}
+	if cause := p.strike(err); cause != nil {
+		r.Answer(answer) // the session has to carry it
+		p.expelled.take(&p.work, func() { p.end(cause) })
+	}
+	return answer
+}
+
+// strike counts a refusal. It returns why the session has to end, nil if it may
+// go on.
+func (p *peer) strike(err error) error {
+	within := p.refusals.Allow()
+	switch {
+	case acl.ModeOf(err) == acl.Disconnect:
+		return fmt.Errorf("device: %w", latchkey.ErrDisconnected)
+	case !within:
+		return fmt.Errorf("device: too many refusals: %w", latchkey.ErrAbuse)
+	}
+	return nil
 }
 
 // cleanPath joins the segments to the one spelling that is judged and served.
@@ -78,28 +116,28 @@ func cleanPath(segments []string) (string, error) {
 	return b.String(), nil
 }
 
-// name finds what a path stands for: a resource of the device itself, a route,
-// or the application's handler, in this order.
-func (p *peer) name(path string, r *coap.Request) (operation, error) {
+// name finds what a path stands for: a resource of the device itself, which is
+// its own, a route, or the application's handler, in this order.
+func (p *peer) name(path string, r *coap.Request) (op operation, own bool, err error) {
 	if r.Code < coap.GET || r.Code > coap.IPATCH {
-		return operation{}, fmt.Errorf("%w: method %d", latchkey.ErrMethodNotAllowed, r.Code)
+		return operation{}, false, fmt.Errorf("%w: method %d", latchkey.ErrMethodNotAllowed, r.Code)
 	}
-	if op, ok := p.builtin(path, r.Code); ok {
-		return op, nil
+	if op, own = p.builtin(path, r.Code); own {
+		return op, true, nil
 	}
 	if op, ok, err := p.route(r); ok || err != nil {
-		return op, err
+		return op, false, err
 	}
 	action := coapAction("coap", r.Code)
 	if r.Observation != nil && p.srv.observable(path) {
 		action = acl.CoAPObserve
 	}
-	return operation{action, path, func(ctx context.Context, pass gate.Pass, r *coap.Request) *coap.Response {
+	return operation{action: action, resource: path, run: func(ctx context.Context, pass gate.Pass, r *coap.Request) *coap.Response {
 		if action == acl.CoAPObserve {
 			return p.observe(ctx, pass, r)
 		}
 		return p.handle(ctx, pass, action, r)
-	}}, nil
+	}}, false, nil
 }
 
 // coapAction is "coap:get" for GET, and so on; prefix is coap or route.

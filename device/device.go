@@ -12,8 +12,11 @@ import (
 	"sync"
 	"time"
 
+	"golang.org/x/time/rate"
+
 	"github.com/latchkey-dev/latchkey"
 	"github.com/latchkey-dev/latchkey/acl"
+	"github.com/latchkey-dev/latchkey/internal/bearer"
 	"github.com/latchkey-dev/latchkey/pairing"
 )
 
@@ -25,6 +28,7 @@ const DefaultAddr = ":5690"
 const (
 	KeyFile    = "key.pem"
 	AccessFile = "access.db"
+	AuditFile  = "audit.jsonl"
 )
 
 // A Device is configured by its fields, which must not be changed once it
@@ -56,6 +60,14 @@ type Device struct {
 	// refuses to start.
 	Authorize AuthorizeFunc
 
+	// Tokens are the issuers of tokens by which keys of no user may log in.
+	// Nil: the device takes no tokens.
+	Tokens []TokenIssuer
+
+	// Audit is told of each event, and must not block for long. Nil: the events
+	// are written to Dir/audit.jsonl, see AuditFile; without Dir to the log only.
+	Audit func(acl.Event)
+
 	Handler  Handler   // answers CoAP requests that no built-in resource or route takes; nil: 4.04
 	Services []Service // what tunnels may lead to
 	Routes   []Route   // CoAP paths that are forwarded to upstream servers
@@ -64,6 +76,8 @@ type Device struct {
 	NoDiscovery bool       // do not announce the device by mDNS
 	Ready       func(Info) // called once, when the device serves
 	Logger      *slog.Logger
+
+	bearer bearer.Options // for Tokens; tests fetch keys from this machine
 
 	mu  sync.Mutex // guards run
 	run *server    // nil while not serving
@@ -93,6 +107,7 @@ type Limits struct {
 	AuthorizeTime  time.Duration // that Authorize may take before it counts as a refusal; default 10 s
 	AuthorizeCalls int           // of Authorize at once; more are refused; default 256
 	DialTime       time.Duration // to reach a tunnel's target; default 10 s
+	Refusals       int           // requests and tunnels of a session that may be refused in a minute, before it is closed with latchkey.ErrAbuse; default 60
 }
 
 func (l Limits) withDefaults() Limits {
@@ -105,7 +120,13 @@ func (l Limits) withDefaults() Limits {
 	set(&l.AuthorizeTime, 10*time.Second)
 	set(&l.AuthorizeCalls, 256)
 	set(&l.DialTime, 10*time.Second)
+	set(&l.Refusals, 60)
 	return l
+}
+
+// refusals is the budget of one session.
+func (l Limits) refusals() *rate.Limiter {
+	return rate.NewLimiter(rate.Every(time.Minute/time.Duration(l.Refusals)), l.Refusals)
 }
 
 // set gives a field that is not positive its default.

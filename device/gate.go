@@ -59,20 +59,30 @@ func (d *door) admit(ctx context.Context, r *acl.Request) (gate.Pass, error) {
 
 // again asks about something that was allowed before and is under way. It
 // returns nil if that may go on: because the hook says so, or because ctx has
-// ended and everything ends anyway. A clear no is latchkey.ErrRevoked. No
-// answer in time is asked for once more, and then a no of its own kind.
+// ended and everything ends anyway.
 func (d *door) again(ctx context.Context, r *acl.Request) error {
-	_, err := d.admit(ctx, r)
+	_, err := d.still(ctx, r)
+	if ctx.Err() != nil {
+		return nil
+	}
+	return err
+}
+
+// still does the same for what needs a new pass to go on. A clear no is
+// latchkey.ErrRevoked, or ErrTokenExpired if that is why. No answer in time is
+// asked for once more, and then a no of its own kind.
+func (d *door) still(ctx context.Context, r *acl.Request) (gate.Pass, error) {
+	pass, err := d.admit(ctx, r)
 	if undecided(err) && ctx.Err() == nil {
-		_, err = d.admit(ctx, r)
+		pass, err = d.admit(ctx, r)
 	}
 	switch {
-	case err == nil || ctx.Err() != nil:
-		return nil
-	case undecided(err):
-		return err
+	case err == nil:
+		return pass, nil
+	case undecided(err), errors.Is(err, latchkey.ErrTokenExpired):
+		return gate.Pass{}, err
 	}
-	return latchkey.ErrRevoked
+	return gate.Pass{}, latchkey.ErrRevoked
 }
 
 func undecided(err error) bool {

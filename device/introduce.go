@@ -85,7 +85,7 @@ func (a *attachment) introduce(in *signal.Introduce) (*signal.Introduced, error)
 	if !a.budget.of(key, now) {
 		return nil, fmt.Errorf("%w: introductions of this client", latchkey.ErrTooMany)
 	}
-	if err := a.srv.verify(secure.Peer{Key: key}); err != nil {
+	if err := a.srv.admits(key, false); err != nil {
 		return nil, err
 	}
 	i := &introduction{att: a, id: in.Session, key: key, replaced: make(chan struct{})}
@@ -178,7 +178,7 @@ func (i *introduction) verify(p secure.Peer) error {
 	if p.Key != i.key {
 		return fmt.Errorf("%w: the client's key is not the one that was introduced", latchkey.ErrForbidden)
 	}
-	return i.att.srv.verify(p)
+	return i.att.srv.admits(p.Key, false)
 }
 
 // run makes the session of a new introduction and serves it.

@@ -18,9 +18,8 @@ type watcher struct {
 	req    *coap.Request
 	obs    *coap.Observation
 
-	mu      sync.Mutex // guards running and again
-	running bool
-	again   bool
+	notices turn // reads the state and sends it
+	reviews turn // asks whether the observation may go on
 }
 
 // watchers are the observations of all sessions.
@@ -121,13 +120,25 @@ func (t *watchers) notify(path string) {
 	}
 }
 
+// review judges an observation. It does not wait.
+func (t *watchers) review(w *watcher) {
+	w.reviews.take(&w.peer.work, func() { t.judge(w.peer.sess.Context(), w) })
+}
+
 // judge ends an observation that the door would refuse now.
 func (t *watchers) judge(ctx context.Context, w *watcher) {
 	if err := w.peer.srv.door.again(ctx, w.peer.question(w.action, w.object)); err != nil {
-		w.obs.Notify(refuse(err)) // an error ends an observation (RFC 7641 section 3.2)
-		w.obs.Close()
-		t.remove(w)
+		t.end(w, err)
 	}
+}
+
+// end tells the observer why there will be no more notifications: an error ends
+// an observation (RFC 7641 section 3.2).
+func (t *watchers) end(w *watcher, err error) {
+	w.obs.Notify(refuse(err))
+	w.obs.Close()
+	t.remove(w)
+	w.peer.revoked(w.action, w.object, err)
 }
 
 // judgeIf judges a new observation if something has changed since the door was
@@ -142,44 +153,23 @@ func (t *watchers) judgeIf(ctx context.Context, changed <-chan struct{}, w *watc
 
 // refresh runs the handler and sends what it says. While it runs, further
 // calls only ask for one more run: observers want the latest state, not each.
-func (w *watcher) refresh() {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	w.again = true
-	if w.running {
+func (w *watcher) refresh() { w.notices.take(&w.peer.work, w.notice) }
+
+func (w *watcher) notice() {
+	ctx := w.peer.sess.Context()
+	if ctx.Err() != nil {
 		return
 	}
-	w.running = w.peer.work.run(w.run)
-}
-
-func (w *watcher) run() {
-	for w.due() {
-		ctx := w.peer.sess.Context()
-		if ctx.Err() != nil {
-			continue
-		}
-		m := w.state(ctx)
-		w.obs.Notify(m)
-		if m.Code.Class() != 2 {
-			w.obs.Close()
-			w.peer.srv.watchers.remove(w)
-		}
-	}
-}
-
-func (w *watcher) due() bool {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	w.running, w.again = w.again, false
-	return w.running
-}
-
-// state asks the door again, because what was allowed at registration may not
-// be now, and runs the handler.
-func (w *watcher) state(ctx context.Context) *coap.Response {
-	pass, err := w.peer.srv.door.admit(ctx, w.peer.question(w.action, w.object))
+	// What was allowed at registration may not be now.
+	pass, err := w.peer.srv.door.still(ctx, w.peer.question(w.action, w.object))
 	if err != nil {
-		return refuse(err)
+		w.peer.srv.watchers.end(w, err)
+		return
 	}
-	return w.peer.handle(ctx, pass, w.action, w.req)
+	m := w.peer.handle(ctx, pass, w.action, w.req)
+	w.obs.Notify(m)
+	if m.Code.Class() != 2 {
+		w.obs.Close()
+		w.peer.srv.watchers.remove(w)
+	}
 }

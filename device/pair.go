@@ -2,10 +2,10 @@ package device
 
 import (
 	"context"
-	"time"
 
 	"github.com/latchkey-dev/latchkey"
 	"github.com/latchkey-dev/latchkey/internal/coap"
+	"github.com/latchkey-dev/latchkey/internal/secure"
 	"github.com/latchkey-dev/latchkey/pairing"
 )
 
@@ -14,7 +14,7 @@ func (p *peer) pairingStatus(context.Context, *coap.Request) *coap.Response {
 	if p.srv.pairing == nil {
 		return refuse(latchkey.ErrPairingClosed)
 	}
-	body, err := p.srv.pairing.Status(time.Now(), p.asPairing()).Encode()
+	body, err := p.srv.pairing.Status(p.srv.clock.now(), p.asPairing(nil)).Encode()
 	if err != nil {
 		return refuse(err)
 	}
@@ -22,28 +22,42 @@ func (p *peer) pairingStatus(context.Context, *coap.Request) *coap.Response {
 }
 
 // asPairing is what the pairing modes may know: facts, not claims.
-func (p *peer) asPairing() pairing.Peer { return pairing.Peer{Key: p.key, Local: p.local} }
-
-// pairLocalInitial makes the caller the owner, if the mode lets it. The answer
-// goes out after the change is on disk.
-func (p *peer) pairLocalInitial(_ context.Context, r *coap.Request) *coap.Response {
-	answer, err := p.pair(pairing.LocalInitial, r.Body)
-	if err != nil {
-		p.log.Warn("pairing refused", "op", pairing.LocalInitial, "source", p.source(), "code", latchkey.CodeOf(err), "err", err)
-		return refuse(err)
-	}
-	return answer
+func (p *peer) asPairing(binding []byte) pairing.Peer {
+	return pairing.Peer{Key: p.key, Local: p.local, Source: p.source().Addr(), Binding: binding}
 }
 
-func (p *peer) pair(mode pairing.Modes, body []byte) (*coap.Response, error) {
+// beginPairing prepares what the connection may do towards pairing.
+func (p *peer) beginPairing() error {
 	if p.srv.pairing == nil {
-		return nil, latchkey.ErrPairingClosed
+		return nil
 	}
-	code, text, err := p.srv.pairing.Begin(p.asPairing()).Step(time.Now(), mode, body)
+	var binding []byte
+	if p.sess.Peer().ALPN == secure.Protocol {
+		var err error
+		if binding, err = p.sess.Export(pairing.Label, pairing.BindingSize); err != nil {
+			return err
+		}
+	}
+	p.exchange = p.srv.pairing.Begin(p.asPairing(binding))
+	return nil
+}
+
+// pairLocalInitial makes the caller the owner, if the mode lets it.
+func (p *peer) pairLocalInitial(ctx context.Context, r *coap.Request) *coap.Response {
+	return p.pairStep(ctx, pairing.LocalInitial, r)
+}
+
+// pairStep takes one step of a pairing by mode. The answer goes out after what
+// it says is on disk.
+func (p *peer) pairStep(_ context.Context, mode pairing.Modes, r *coap.Request) *coap.Response {
+	if p.exchange == nil {
+		return refuse(latchkey.ErrPairingClosed)
+	}
+	code, text, err := p.exchange.Step(p.srv.clock.now(), mode, r.Body)
 	if err != nil {
-		return nil, err
+		p.log.Warn("pairing refused", "op", mode, "source", p.source(), "code", latchkey.CodeOf(err), "err", err)
+		return refuse(err)
 	}
-	subject := p.subject()
-	p.log.Info("paired", "user", subject.User, "role", subject.Role, "op", mode)
-	return &coap.Response{Code: coap.Code(code), Format: FormatJSON, Observe: -1, Body: text}, nil
+	p.log.Debug("pairing step taken", "op", mode, "user", p.subject().User)
+	return &coap.Response{Code: coap.Code(code), Format: FormatJSON, Observe: -1, Body: text}
 }

@@ -5,9 +5,12 @@ import (
 	"fmt"
 	"log/slog"
 	"net/netip"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
+
+	"golang.org/x/time/rate"
 
 	"github.com/latchkey-dev/latchkey"
 	"github.com/latchkey-dev/latchkey/acl"
@@ -16,6 +19,7 @@ import (
 	"github.com/latchkey-dev/latchkey/internal/secure"
 	"github.com/latchkey-dev/latchkey/internal/session"
 	"github.com/latchkey-dev/latchkey/internal/stream"
+	"github.com/latchkey-dev/latchkey/pairing"
 )
 
 // A peer is one authenticated session as the device sees it.
@@ -28,31 +32,45 @@ type peer struct {
 	id      session.ID
 	since   time.Time
 	paired  atomic.Bool // the key was seen to belong to a user
-	tunnels tunnels
-	quiet   bool // the path is silent; of tick
-	work    work // what runs for the session
+	quiet   bool        // the path is silent; of tick
 	log     *slog.Logger
+
+	work       work // what runs for the session
+	tunnels    tunnels
+	requests   requests
+	changes    changes
+	transfers  turn // reviews what travels in blocks
+	expelled   turn // ends the session
+	refusals   *rate.Limiter
+	credential atomic.Pointer[credential] // that the session has logged in with; nil: none
+	exchange   *pairing.Exchange
 
 	mu      sync.Mutex    // guards adopted and introduced
 	adopted *introduction // that brought the newest paths; nil: the session came directly
 
 	introduced int          // introductions for the session
 	judged     acl.PathKind // that what is open was last judged by; of tick
+	lapsed     bool         // the key or its user has expired; of tick
 }
 
 // verify decides in the handshake whether a proven key may have a session at
 // all: it belongs to a user, or some door is open to keys that do not.
-func (s *server) verify(p secure.Peer) error {
-	if s.access == nil {
+func (s *server) verify(p secure.Peer) error { return s.admits(p.Key, s.isLocal(p)) }
+
+// admits decides about a key, and about a peer that is local or not.
+func (s *server) admits(key latchkey.Fingerprint, local bool) error {
+	if s.access == nil || s.dev.Authorize != nil {
 		return nil // the hook decides on every operation
 	}
-	if _, known := s.access.Lookup(p.Key); known {
+	if _, known := s.access.Lookup(key); known {
 		return nil
 	}
-	if s.pairing.Modes(time.Now()) == 0 && s.dev.Authorize == nil {
-		return fmt.Errorf("%w: key %s belongs to no user and no pairing mode is open", latchkey.ErrUnpaired, p.Key.Short())
+	if s.logins.Load().open() || s.pairing.ModesFor(s.clock.now(), local) != 0 {
+		return nil
 	}
-	return nil
+	err := fmt.Errorf("%w: key %s belongs to no user, and nothing is open to strangers", latchkey.ErrUnpaired, key.Short())
+	s.event(acl.Event{Kind: acl.EventSession, Outcome: acl.OutcomeRefused, Key: key, Code: latchkey.CodeUnpaired})
+	return err
 }
 
 // isLocal reports whether a session came from the device's own network: its
@@ -89,7 +107,7 @@ func (s *server) run(conn *secure.Conn, carrier *route.Carrier, from *introducti
 	proven := conn.Peer()
 	p := &peer{
 		srv: s, key: proven.Key, local: from == nil && s.isLocal(proven), carrier: carrier, since: time.Now(),
-		log: s.log.With("peer", proven.Key.Short()),
+		refusals: s.limits().refusals(), log: s.log.With("peer", proven.Key.Short()),
 	}
 	p.sess = session.New(conn, session.Config{
 		Handler: p.serveCoAP, Accept: p.openTunnel, MaxBody: s.limits().Body, Critical: conditional,
@@ -99,8 +117,9 @@ func (s *server) run(conn *secure.Conn, carrier *route.Carrier, from *introducti
 		from.receiver.Attach(p.sess)
 		p.adopted = from
 	}
-	err := s.enter(p)
+	err := errors.Join(p.beginPairing(), s.enter(p))
 	source, kind := p.source(), p.path()
+	p.told(acl.Event{Kind: acl.EventSession}, err)
 	if err != nil {
 		s.log.Warn("session refused", "peer", p.key, "source", source, "path", kind, "err", err)
 		p.sess.Close(err)
@@ -135,10 +154,39 @@ func (p *peer) tick(now time.Time) {
 	p.quiet = silent
 	if kind != p.judged {
 		if p.judged != "" { // what was allowed on one kind of path may not be on another
-			p.work.run(func() { p.srv.judgePeer(p.srv.ctx, p) })
+			p.reviewAll()
 		}
 		p.judged = kind
 	}
+	p.expire(now)
+}
+
+// expire looks for the end of rights that were given for a time.
+func (p *peer) expire(now time.Time) {
+	end := p.subject().Expires
+	if over := !end.IsZero() && !now.Before(end); over != p.lapsed {
+		p.lapsed = over
+		p.reviewAll()
+	}
+	c := p.credential.Load()
+	if c == nil || !c.over.IsZero() || now.Before(c.token.Expires) {
+		return
+	}
+	if p.credential.CompareAndSwap(c, c.ended(now)) {
+		p.event(acl.Event{Kind: acl.EventToken, Outcome: acl.OutcomeOK, Object: c.token.Subject, Detail: "expired", Code: latchkey.CodeTokenExpired})
+		p.reviewAll()
+	}
+}
+
+// end ends the session and says why.
+func (p *peer) end(cause error) {
+	outcome := acl.OutcomeRefused
+	kind := acl.EventSession
+	if errors.Is(cause, latchkey.ErrRevoked) {
+		kind, outcome = acl.EventRevoke, acl.OutcomeOK
+	}
+	p.event(acl.Event{Kind: kind, Outcome: outcome, Object: "session", Code: latchkey.CodeOf(cause)})
+	p.sess.Close(cause)
 }
 
 // ending says why a session ended: a reason for what happens every day, an err
@@ -243,7 +291,6 @@ func (p *peer) release() {
 
 // enter counts p in, unless limits say no.
 func (s *server) enter(p *peer) error {
-	unpaired := p.subject().User == ""
 	id, err := p.sess.ID()
 	if err != nil {
 		return err
@@ -253,7 +300,7 @@ func (s *server) enter(p *peer) error {
 	defer s.mu.Unlock()
 	strangers := 0
 	for o := range s.peers {
-		if o.subject().User == "" {
+		if o.stranger() {
 			strangers++
 		}
 	}
@@ -262,7 +309,7 @@ func (s *server) enter(p *peer) error {
 		return latchkey.ErrShutdown
 	case len(s.peers) >= s.limits().Sessions:
 		return fmt.Errorf("%w: %d sessions", latchkey.ErrTooMany, len(s.peers))
-	case unpaired && s.access != nil && strangers >= s.limits().Unpaired:
+	case p.stranger() && s.access != nil && strangers >= s.limits().Unpaired:
 		return fmt.Errorf("%w: %d sessions with unpaired keys", latchkey.ErrTooMany, strangers)
 	}
 	s.peers[p] = struct{}{}
@@ -311,14 +358,36 @@ func (p *peer) subject() acl.Subject {
 	return subject
 }
 
+// stranger reports whether nobody vouches for the peer's key.
+func (p *peer) stranger() bool {
+	c := p.credential.Load()
+	return p.subject().User == "" && (c == nil || !c.holds(p.srv.clock.now()))
+}
+
 // question is what the door will be asked: facts that the device verified
-// itself, and the operation that the peer asked for.
+// itself, and the operation that the peer asked for. To pair and to log in are
+// matters of the key alone: a token decides neither about others nor about the
+// next one.
 func (p *peer) question(action acl.Action, resource string) *acl.Request {
 	subject := p.subject()
-	return &acl.Request{
+	q := &acl.Request{
 		Device: p.srv.id, Peer: p.key, User: subject.User, Role: subject.Role,
 		Action: action, Resource: resource,
-		Path: p.path(), Source: p.source().Addr(), Time: time.Now(),
+		Path: p.path(), Source: p.source().Addr(), Time: p.srv.clock.now(),
 		KeyAdded: subject.Added, KeyOrigin: subject.Origin,
 	}
+	c := p.credential.Load()
+	if c == nil || action == acl.TokenLogin || strings.HasPrefix(string(action), "pair:") {
+		return q
+	}
+	if subject.User == "" {
+		q.Token = &c.token
+	}
+	if c.holds(q.Time) {
+		q.Claims = c.claims
+		if subject.User == "" {
+			q.Role = c.token.Role
+		}
+	}
+	return q
 }

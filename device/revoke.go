@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/latchkey-dev/latchkey"
+	"github.com/latchkey-dev/latchkey/internal/coap"
 )
 
 // changed returns a channel that is closed at the next change of who may do
@@ -18,74 +19,93 @@ func (s *server) changed() <-chan struct{} {
 	return s.access.Changed()
 }
 
-// watchAccess makes changes of the store take effect on what is under way:
-// every tunnel and observation is judged again, and sessions whose key has
-// lost its user end.
+// watchAccess makes changes of the store, and the course of time, take effect on
+// what is under way.
 func (s *server) watchAccess(ctx context.Context) {
-	ticker := time.NewTicker(s.limits().UnpairedLife / 4)
+	ticker := time.NewTicker(time.Second)
 	defer ticker.Stop()
 	changed := s.changed()
+	minute := time.Now().Unix() / 60
 	for {
 		select {
 		case <-ctx.Done():
 			return
-		case <-ticker.C:
+		case now := <-ticker.C:
+			s.clock.look()
+			s.endStrangers(now)
+			if m := now.Unix() / 60; m != minute && s.door.prompt {
+				minute = m
+				s.review() // policies know times of day, to the minute
+			}
 		case <-changed:
 			changed = s.changed() // before judging, so that no change is missed
-			s.judgeAgain(ctx)
+			s.review()
 		}
-		s.endStrangers(time.Now())
 	}
 }
 
-// judgeAgain goes through all sessions at once: a peer that has stopped
-// answering, or a hook that hangs over one tunnel, must not delay the others.
-func (s *server) judgeAgain(ctx context.Context) {
-	var work sync.WaitGroup
+// review has everything judged that is under way. It does not wait: a peer that
+// has stopped answering, or a hook that hangs over one tunnel, must delay neither
+// the others nor the next change.
+func (s *server) review() {
 	for _, p := range s.all() {
-		work.Go(func() { p.judgeAgain(ctx) })
+		p.review()
 	}
-	for _, o := range s.watchers.of("") {
-		work.Go(func() { s.watchers.judge(ctx, o) })
+	for _, w := range s.watchers.of("") {
+		s.watchers.review(w)
 	}
-	work.Wait()
 }
 
-// judgePeer judges again what one peer has open.
-func (s *server) judgePeer(ctx context.Context, p *peer) {
-	p.judgeAgain(ctx)
-	for _, o := range s.watchers.of("") {
-		if o.peer == p {
-			s.watchers.judge(ctx, o)
+// reviewAll has everything judged that one peer has under way.
+func (p *peer) reviewAll() {
+	p.review()
+	for _, w := range p.srv.watchers.of("") {
+		if w.peer == p {
+			p.srv.watchers.review(w)
 		}
 	}
 }
 
-func (p *peer) judgeAgain(ctx context.Context) {
+// review does the same but for observations, which are in one table. A session
+// whose key has lost its user ends.
+func (p *peer) review() {
 	if p.srv.access != nil && p.srv.dev.Authorize == nil && p.paired.Load() && p.subject().User == "" {
-		p.sess.Close(fmt.Errorf("device: key %s: %w", p.key.Short(), latchkey.ErrRevoked))
+		p.expelled.take(&p.work, func() {
+			p.changes.settle() // it may be a user who removes itself
+			p.end(fmt.Errorf("device: key %s: %w", p.key.Short(), latchkey.ErrRevoked))
+		})
 		return
 	}
-	p.sess.CoAP().Forget() // the rest of an answer is not served by yesterday's rules
-	var work sync.WaitGroup
+	ctx := p.sess.Context()
 	for _, l := range p.tunnels.all() {
-		work.Go(func() { p.judgeTunnel(ctx, l) })
+		l.reviews.take(&p.work, func() { p.judgeTunnel(ctx, l) })
 	}
-	work.Wait()
+	for _, o := range p.requests.all() {
+		o.reviews.take(&p.work, func() { p.judgeRequest(ctx, o) })
+	}
+	p.transfers.take(&p.work, func() {
+		p.sess.CoAP().Review(func(r *coap.Request) *coap.Response { return p.judgeTransfer(ctx, r) })
+	})
 }
 
-// endStrangers ends sessions whose keys stayed unpaired for too long.
+// endStrangers ends sessions that were nobody's for too long.
 func (s *server) endStrangers(now time.Time) {
 	if s.access == nil || s.dev.Authorize != nil {
 		return
 	}
-	var work sync.WaitGroup
 	for _, p := range s.all() {
-		if now.Sub(p.since) > s.limits().UnpairedLife && p.subject().User == "" {
-			work.Go(func() { p.sess.Close(fmt.Errorf("device: %w", latchkey.ErrUnpaired)) })
+		if !p.stranger() || now.Sub(p.since) <= s.limits().UnpairedLife {
+			continue
 		}
+		why := latchkey.ErrUnpaired
+		if c := p.credential.Load(); c != nil {
+			if c.over.IsZero() || now.Sub(c.over) <= s.limits().UnpairedLife { // time to bring another one
+				continue
+			}
+			why = latchkey.ErrTokenExpired
+		}
+		p.expelled.take(&p.work, func() { p.end(fmt.Errorf("device: %w", why)) })
 	}
-	work.Wait()
 }
 
 // work is the goroutines that run for one session. Unlike a bare WaitGroup it
@@ -127,4 +147,34 @@ func (w *work) wait() {
 	w.closed = true
 	w.mu.Unlock()
 	w.group.Wait()
+}
+
+// A turn runs a function, never twice at the same time.
+type turn struct {
+	mu      sync.Mutex // guards what follows
+	running bool
+	again   bool
+}
+
+// take has f run on a goroutine of w. It does not wait. While f runs, further
+// calls only make it run once more.
+func (t *turn) take(w *work, f func()) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.again = true
+	if t.running {
+		return
+	}
+	t.running = w.run(func() {
+		for t.due() {
+			f()
+		}
+	})
+}
+
+func (t *turn) due() bool {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.running, t.again = t.again, false
+	return t.running
 }

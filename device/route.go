@@ -64,7 +64,7 @@ func (p *peer) route(r *coap.Request) (operation, bool, error) {
 	if r.Observation != nil {
 		action = acl.RouteObserve
 	}
-	return operation{action, judged, func(ctx context.Context, pass gate.Pass, r *coap.Request) *coap.Response {
+	return operation{action: action, resource: judged, run: func(ctx context.Context, pass gate.Pass, r *coap.Request) *coap.Response {
 		return p.forward(ctx, via, pass, action, r)
 	}}, true, nil
 }
@@ -131,9 +131,8 @@ func (w *watcher) passOn(ctx context.Context, answer chan<- *coap.Response) func
 			answer <- m
 			return
 		}
-		if _, err := w.peer.srv.door.admit(ctx, w.peer.question(w.action, w.object)); err != nil {
-			w.obs.Notify(refuse(err))
-			w.obs.Close()
+		if err := w.peer.srv.door.again(ctx, w.peer.question(w.action, w.object)); err != nil {
+			w.peer.srv.watchers.end(w, err)
 			return
 		}
 		w.obs.Notify(m)

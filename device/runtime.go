@@ -175,7 +175,9 @@ func (d *Device) Status() (Status, error) {
 			Up: p.sess.Up(), Since: p.since, Tunnels: []string{},
 		}
 		for _, l := range p.tunnels.all() {
-			one.Tunnels = append(one.Tunnels, l.asked.Resource)
+			if l.open() {
+				one.Tunnels = append(one.Tunnels, l.asked.Resource)
+			}
 		}
 		slices.Sort(one.Tunnels)
 		st.Sessions = append(st.Sessions, one)

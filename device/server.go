@@ -12,6 +12,7 @@ import (
 
 	"github.com/latchkey-dev/latchkey"
 	"github.com/latchkey-dev/latchkey/acl"
+	"github.com/latchkey-dev/latchkey/internal/audit"
 	"github.com/latchkey-dev/latchkey/internal/packet"
 	"github.com/latchkey-dev/latchkey/internal/route"
 	"github.com/latchkey-dev/latchkey/internal/secure"
@@ -37,6 +38,10 @@ type server struct {
 	log      *slog.Logger
 
 	door     *door
+	clock    *clock
+	audit    *auditor
+	auditLog *audit.Log // nil if somebody else is told
+	logins   atomic.Pointer[logins]
 	pairing  *pairing.Host // nil without a store
 	services atomic.Pointer[serviceTable]
 	routes   *routeTable
@@ -97,6 +102,13 @@ func (s *server) configure() error {
 	}
 	s.door = newDoor(hook, s.limits, s.log)
 	s.door.prompt = s.dev.Authorize == nil
+	s.clock = newClock(s.access, s.clockChanged)
+	if err := s.openAudit(); err != nil {
+		return err
+	}
+	if err := s.setTokens(s.dev.Tokens); err != nil {
+		return err
+	}
 	s.announce.name = s.dev.Name
 	s.watchers.limits = s.limits
 	base, err := newBaseConfig(s.dev.Basestations, s.dev.BasestationKey)
@@ -133,6 +145,7 @@ func (s *server) close() {
 	if s.sock != nil {
 		_ = s.sock.Close() // Serve has read its last datagram
 	}
+	s.closeAudit()
 	if s.ownStore {
 		if err := s.access.Close(); err != nil {
 			s.log.Error("close the access store", "err", err)
@@ -190,6 +203,8 @@ func (s *server) serve(ctx context.Context) error {
 	work.Go(func() { s.watchAccess(ctx) })
 	work.Go(func() { s.announceUntil(ctx) })
 	work.Go(func() { s.attach.run(ctx) })
+	s.event(acl.Event{Kind: acl.EventStart, Outcome: acl.OutcomeOK, Console: true, Detail: version()})
+	s.clock.look()
 	if s.dev.Ready != nil {
 		s.dev.Ready(s.info())
 	}
@@ -208,8 +223,9 @@ func (s *server) serve(ctx context.Context) error {
 	}
 	work.Wait()
 	if errors.Is(err, context.Canceled) {
-		return nil
+		err = nil
 	}
+	s.event(acl.Event{Kind: acl.EventStop, Outcome: outcome(err), Console: true, Code: latchkey.CodeOf(err)})
 	return err
 }
 

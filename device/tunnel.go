@@ -21,31 +21,31 @@ func (p *peer) openTunnel(in *stream.Incoming) {
 		return
 	}
 	defer p.work.end()
-	changed := p.srv.changed() // before the door is asked, so that carry misses no change
+	changed := p.srv.changed() // before the door is asked, so that no change is missed
 	q := p.question(acl.TunnelOpen, in.Service())
 	service, known := p.srv.services.Load().find(in.Service())
 	if known {
 		q.ServiceType, q.Target = service.target.Network(), service.target.String()
 	}
-	pass, err := p.srv.door.admit(in.Context(), q)
-	if err == nil && !known {
-		err = fmt.Errorf("service %q: %w", in.Service(), latchkey.ErrNotFound)
-	}
-	if err == nil && in.Datagram() != (q.ServiceType == "udp") {
-		err = fmt.Errorf("%w: service %s is %s", latchkey.ErrProtocol, service.ID, q.ServiceType)
-	}
-	var target net.Conn
-	if err == nil {
-		target, err = p.dial(in.Context(), pass)
-	}
+	pass, err := p.admit(in.Context(), q)
 	if err != nil {
-		p.log.Info("tunnel refused", "op", acl.TunnelOpen, "service", in.Service(), "code", latchkey.CodeOf(err), "err", err)
 		in.Refuse(latchkey.CodeOf(err))
+		if cause := p.strike(err); cause != nil {
+			p.expelled.take(&p.work, func() { p.end(cause) })
+		}
 		return
 	}
-	defer target.Close()
-	if err := p.carry(in, pass, target, changed); err != nil {
-		p.log.Debug("tunnel ended", "service", service.ID, "err", err)
+	switch {
+	case !known:
+		err = fmt.Errorf("service %q: %w", in.Service(), latchkey.ErrNotFound)
+	case in.Datagram() != (q.ServiceType == "udp"):
+		err = fmt.Errorf("%w: service %s is %s", latchkey.ErrProtocol, service.ID, q.ServiceType)
+	default:
+		err = p.carry(in, pass, changed)
+	}
+	if err != nil {
+		p.log.Info("tunnel ended", "op", acl.TunnelOpen, "service", in.Service(), "code", latchkey.CodeOf(err), "err", err)
+		in.Refuse(latchkey.CodeOf(err)) // unless it was accepted
 	}
 }
 
@@ -63,43 +63,105 @@ func (p *peer) dial(ctx context.Context, pass gate.Pass) (net.Conn, error) {
 	return target.Dial(ctx)
 }
 
-// carry accepts the open and copies until both directions ended. What changed
-// since the door was asked is judged once the tunnel is among those that later
-// changes are judged by.
-func (p *peer) carry(in *stream.Incoming, pass gate.Pass, target net.Conn, changed <-chan struct{}) error {
+// carry dials, accepts the open and copies until both directions ended. From
+// before the dial on the tunnel is among those that changes are judged by.
+func (p *peer) carry(in *stream.Incoming, pass gate.Pass, changed <-chan struct{}) error {
 	ctx, cancel := context.WithCancelCause(p.sess.Context())
 	defer cancel(nil)
-	var far interface {
-		net.Conn
-		Reset(latchkey.Code)
+	live := &liveTunnel{asked: pass.Request(), in: in, cancel: cancel}
+	defer p.tunnels.add(live)()
+	select {
+	case <-changed:
+		p.judgeTunnel(ctx, live)
+	default:
 	}
-	var err error
-	if in.Datagram() {
-		far, err = in.AcceptDatagram()
-	} else {
-		far, err = in.Accept()
+	target, err := p.dial(in.Context(), pass)
+	if err != nil {
+		if cause := live.ended(); cause != nil {
+			err = cause
+		}
+		return err
 	}
+	defer target.Close()
+	far, err := live.accept()
 	if err != nil {
 		return err
 	}
 	defer far.Close()
-	live := &liveTunnel{asked: pass.Request(), end: func(cause error) {
-		far.Reset(latchkey.CodeOf(cause))
-		cancel(cause)
-	}}
-	defer p.tunnels.add(live)()
-	select {
-	case <-changed:
-		p.judgeTunnel(p.sess.Context(), live)
-	default:
+	if err := tunnel.Splice(ctx, far, target, nil); err != nil {
+		p.log.Debug("tunnel ended", "service", live.asked.Resource, "err", err)
 	}
-	return tunnel.Splice(ctx, far, target, nil)
+	return nil
 }
 
-// A liveTunnel can be judged again while it is open.
+// A farEnd is the client's end of a tunnel.
+type farEnd interface {
+	net.Conn
+	Reset(latchkey.Code)
+}
+
+// A liveTunnel is open, or being opened, and can be judged again.
 type liveTunnel struct {
-	asked acl.Request
-	end   func(cause error)
+	asked   acl.Request
+	in      *stream.Incoming
+	cancel  context.CancelCauseFunc
+	reviews turn
+
+	mu    sync.Mutex // guards what follows
+	far   farEnd     // nil until the open was accepted
+	cause error      // why it ends; nil: it goes on
+}
+
+// accept answers yes, unless the tunnel was ended before.
+func (l *liveTunnel) accept() (far farEnd, err error) {
+	if l.in.Datagram() {
+		far, err = l.in.AcceptDatagram()
+	} else {
+		far, err = l.in.Accept()
+	}
+	if err != nil {
+		if cause := l.ended(); cause != nil {
+			err = cause
+		}
+		return nil, err
+	}
+	l.mu.Lock()
+	l.far = far
+	cause := l.cause
+	l.mu.Unlock()
+	if cause != nil {
+		far.Reset(latchkey.CodeOf(cause))
+		return nil, cause
+	}
+	return far, nil
+}
+
+// end ends the tunnel, whatever it is doing.
+func (l *liveTunnel) end(cause error) {
+	l.mu.Lock()
+	if l.cause == nil {
+		l.cause = cause
+	}
+	far := l.far
+	l.mu.Unlock()
+	if far != nil {
+		far.Reset(latchkey.CodeOf(cause))
+	} else {
+		l.in.Refuse(latchkey.CodeOf(cause)) // and the dial ends, too
+	}
+	l.cancel(cause)
+}
+
+func (l *liveTunnel) ended() error {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.cause
+}
+
+func (l *liveTunnel) open() bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.far != nil
 }
 
 // tunnels is what a peer has open.
@@ -132,12 +194,16 @@ func (t *tunnels) all() []*liveTunnel {
 	return all
 }
 
-// judgeTunnel asks the door about an open tunnel with what is known now, and
-// ends it if that is refused.
+// judgeTunnel asks the door about a tunnel with what is known now, and ends it
+// if that is refused.
 func (p *peer) judgeTunnel(ctx context.Context, l *liveTunnel) {
+	if l.ended() != nil {
+		return
+	}
 	q := p.question(l.asked.Action, l.asked.Resource)
 	q.ServiceType, q.Target = l.asked.ServiceType, l.asked.Target
 	if err := p.srv.door.again(ctx, q); err != nil {
 		l.end(fmt.Errorf("service %s: %w", l.asked.Resource, err))
+		p.revoked(q.Action, q.Resource, err)
 	}
 }

@@ -58,6 +58,7 @@ func guard(t *testing.T, hook device.AuthorizeFunc) *guarded {
 		Identity: newIdentity(t), Access: newStore(t), Authorize: hook, Handler: mux,
 		Services: []device.Service{{ID: "ssh", Target: "tcp://" + target.Addr().String()}},
 		Routes:   []device.Route{{Path: "/cam/**", To: upstream.URL}},
+		Limits:   device.Limits{Refusals: 1 << 20},
 	})
 	c := newClient(t)
 	known, err := c.OpenKnown()

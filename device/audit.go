@@ -1,0 +1,159 @@
+package device
+
+import (
+	"errors"
+	"fmt"
+	"strings"
+	"sync"
+	"time"
+
+	"golang.org/x/time/rate"
+
+	"github.com/latchkey-dev/latchkey"
+	"github.com/latchkey-dev/latchkey/acl"
+	"github.com/latchkey-dev/latchkey/internal/audit"
+)
+
+// strangersTold bounds how many refusals a minute of keys that belong to nobody
+// become events: keys cost nothing, and must not push the rest out of the log.
+const strangersTold = 60
+
+// An auditor passes events on.
+type auditor struct {
+	tell func(acl.Event)
+
+	mu      sync.Mutex // guards what follows
+	budget  *rate.Limiter
+	skipped int // refusals of strangers since the last that was told
+}
+
+func newAuditor(tell func(acl.Event)) *auditor {
+	return &auditor{tell: tell, budget: rate.NewLimiter(rate.Every(time.Minute/strangersTold), strangersTold)}
+}
+
+// openAudit finds out who is told of events.
+func (s *server) openAudit() error {
+	switch {
+	case s.dev.Audit != nil:
+		s.audit = newAuditor(s.dev.Audit)
+		return nil
+	case s.dev.Dir == "" || s.access == nil:
+		s.audit = newAuditor(s.logEvent)
+		return nil
+	}
+	var err error
+	s.auditLog, err = audit.Open(audit.Config{
+		Dir: s.dev.Dir, Identity: s.identity, Anchor: s.access.Anchor, SetAnchor: s.access.SetAnchor, Log: s.log,
+	})
+	if err != nil {
+		return fmt.Errorf("audit log: %w", err)
+	}
+	s.audit = newAuditor(s.auditLog.Record)
+	return nil
+}
+
+// closeAudit writes what is left to write.
+func (s *server) closeAudit() {
+	if s.auditLog == nil {
+		return
+	}
+	if err := s.auditLog.Close(); err != nil {
+		s.log.Error("close the audit log", "err", err)
+	}
+}
+
+// logEvent is where events go that nobody else takes.
+func (s *server) logEvent(e acl.Event) {
+	s.log.Debug("event", "kind", e.Kind, "outcome", e.Outcome, "op", e.Action, "object", e.Object, "detail", e.Detail,
+		"code", e.Code, "peer", e.Key, "user", e.User, "path", e.Path, "source", e.Source)
+}
+
+// event tells the owner's log what has happened.
+func (s *server) event(e acl.Event) {
+	if e.Outcome == acl.OutcomeRefused && e.User == "" && !e.Console && !s.audit.stranger(&e) {
+		return
+	}
+	s.audit.tell(e)
+}
+
+// stranger reports whether one more refusal of a stranger is told.
+func (a *auditor) stranger(e *acl.Event) bool {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if !a.budget.Allow() {
+		a.skipped++
+		return false
+	}
+	if a.skipped > 0 {
+		e.Detail = strings.TrimSpace(fmt.Sprintf("%s (and %d refusals of strangers that are not listed)", e.Detail, a.skipped))
+		a.skipped = 0
+	}
+	return true
+}
+
+// event tells the log what has happened with the peer.
+func (p *peer) event(e acl.Event) {
+	e.Key, e.User, e.Path, e.Source = p.key, p.subject().User, p.path(), p.source().Addr()
+	p.srv.event(e)
+}
+
+// told completes an event by how it went.
+func (p *peer) told(e acl.Event, err error) {
+	e.Outcome, e.Code = outcome(err), latchkey.CodeOf(err)
+	p.event(e)
+}
+
+// outcome tells the failures of the device's own from the no of a rule.
+func outcome(err error) acl.Outcome {
+	switch {
+	case err == nil:
+		return acl.OutcomeOK
+	case latchkey.CodeOf(err) == latchkey.CodeInternal:
+		return acl.OutcomeFailed
+	}
+	return acl.OutcomeRefused
+}
+
+// decided tells what the door said to an operation that begins. Of those that it
+// let pass, only tunnels and administration are worth a record.
+func (p *peer) decided(q *acl.Request, err error) {
+	if err == nil && !worthy(q.Action) {
+		return
+	}
+	e := acl.Event{Kind: acl.EventAccess, Action: q.Action, Object: q.Resource}
+	if mode := acl.ModeOf(err); err != nil && mode != acl.Respond {
+		e.Detail = mode.String()
+	}
+	p.told(e, err)
+}
+
+// worthy reports whether permission for the action is worth a record.
+func worthy(a acl.Action) bool {
+	what, _, _ := strings.Cut(string(a), ":")
+	switch what {
+	case "coap", "route", "service", "pair", "token":
+		return false
+	}
+	return a != acl.SelfRead
+}
+
+// revoked tells that something under way was ended.
+func (p *peer) revoked(action acl.Action, object string, err error) {
+	code := latchkey.CodeOf(err)
+	if !errors.Is(err, latchkey.ErrTokenExpired) && !errors.Is(err, latchkey.ErrRevoked) {
+		code = latchkey.CodeForbidden
+	}
+	p.event(acl.Event{Kind: acl.EventRevoke, Outcome: acl.OutcomeOK, Action: action, Object: object, Code: code})
+}
+
+// clockChanged tells that the time became known, or stopped to be.
+func (s *server) clockChanged(known bool, now time.Time) {
+	e := acl.Event{Kind: acl.EventClock, Outcome: acl.OutcomeOK, Detail: "known"}
+	if !known {
+		e.Outcome = acl.OutcomeFailed
+		e.Detail = "not known: it says " + now.UTC().Format(time.RFC3339) + ", and it was " + s.clock.floor.UTC().Format(time.RFC3339) + " before"
+	}
+	s.log.Warn("the clock has changed", "op", "clock", "known", known, "now", now, "floor", s.clock.floor)
+	s.event(e)
+	s.review()
+}
