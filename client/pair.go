@@ -2,7 +2,6 @@ package client
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"os"
@@ -12,7 +11,6 @@ import (
 
 	"github.com/latchkey-dev/latchkey"
 	"github.com/latchkey-dev/latchkey/acl"
-	"github.com/latchkey-dev/latchkey/internal/secure"
 	"github.com/latchkey-dev/latchkey/pairing"
 )
 
@@ -22,9 +20,23 @@ type PairOptions struct {
 	User    string // to become on the device; "": the URL's, or the login name
 	KeyName string // for the device's owner to recognise this key; "": the host name
 
+	// Password is the device's, or the invitation's. Zero: the URL's, if it has
+	// one. It never leaves this process.
+	Password latchkey.Secret
+	// AskPassword is asked when there is no password and nothing else would do,
+	// and again after a wrong one until it returns an error. Nil: nobody is asked.
+	AskPassword func(context.Context, PasswordQuestion) (latchkey.Secret, error)
+
 	// AcceptKey is asked when the pairing URL has no key, with the one that
-	// answered. Nil refuses.
+	// answered, unless a password proves that it is the right one. Nil refuses.
 	AcceptKey func(latchkey.Fingerprint) error
+}
+
+// A PasswordQuestion says which password a pairing needs.
+type PasswordQuestion struct {
+	Device latchkey.DeviceID // as far as it is known
+	Mode   pairing.Modes     // pairing.PasswordOpen: the device's; pairing.Invite: the invitation's
+	Wrong  int               // passwords in this pairing that were not it
 }
 
 // Paired is what came of a pairing.
@@ -41,11 +53,17 @@ type Paired struct {
 // device may have added our key or not. Pairing again tells.
 var ErrPairingUnknown = errors.New("client: the device did not answer; it may have added this key: pair again to find out")
 
-// Pair makes our key known to a device, by the first mode that is open to us,
-// and records the device. A device that knows our key already only gets
-// recorded. An alias that stands for another key is latchkey.ErrConflict and
-// nothing is asked of the device. Without a key in the URL AcceptKey decides
-// on the one that answered.
+// Pair makes our key known to a device, by a mode that is open to us, and
+// records the device. A device that knows our key already only gets recorded.
+// An invitation in the URL is used or nothing is; without one the device says
+// which modes are open. A password is proved by SPAKE2+ (RFC 9383), so that
+// neither the device nor anybody between learns it. An alias that stands for
+// another key is latchkey.ErrConflict and nothing is asked of the device.
+//
+// If no mode is possible with what is at hand the error is a
+// *pairing.MissingError, which says what would help. latchkey.ErrWrongPassword:
+// the device means another password; latchkey.ErrTooMany: it takes no more
+// guesses from here for now.
 func (c *Client) Pair(ctx context.Context, u *latchkey.PairingURL, o PairOptions) (*Paired, error) {
 	known, err := c.OpenKnown()
 	if err != nil {
@@ -53,7 +71,7 @@ func (c *Client) Pair(ctx context.Context, u *latchkey.PairingURL, o PairOptions
 	}
 	dev := Device{Alias: o.Alias, ID: u.ID, Key: u.Key, Addrs: u.Addrs, Basestations: u.Basestations, BasestationKey: u.BasestationKey, Token: u.Token, Added: time.Now()}
 	if dev.Key.IsZero() {
-		if dev.Key, err = c.meet(ctx, u, o.AcceptKey); err != nil {
+		if dev.Key, err = c.meet(ctx, u); err != nil {
 			return nil, err
 		}
 	}
@@ -72,12 +90,25 @@ func (c *Client) Pair(ctx context.Context, u *latchkey.PairingURL, o PairOptions
 	if err != nil {
 		return nil, err
 	}
-	defer conn.Close()
-	reply, err := conn.pair(ctx, o.fill(u))
+	p := &pairer{url: u, options: o, conn: conn}
+	defer func() { p.conn.Close() }()
+	reply, err := p.run(ctx)
 	if err != nil {
 		return nil, err
 	}
 	dev.User = reply.User
+	c.complete(ctx, p.conn, u, &dev)
+	if err := known.Add(dev); err != nil {
+		return nil, fmt.Errorf("paired, but not recorded: %w", err)
+	}
+	if l, err := p.conn.link(); err == nil && l.isLocal() {
+		c.remember(dev, l.remote(), nil)
+	}
+	return &Paired{Alias: dev.Alias, Device: dev.ID, Key: dev.Key, User: reply.User, Role: reply.Role, Already: reply.Already}, nil
+}
+
+// complete asks the device for what its URL did not say, or says of yesterday.
+func (c *Client) complete(ctx context.Context, conn *Conn, u *latchkey.PairingURL, dev *Device) {
 	if u.ID == (latchkey.DeviceID{}) {
 		dev.ID = conn.askID(ctx, dev.ID)
 	}
@@ -85,14 +116,7 @@ func (c *Client) Pair(ctx context.Context, u *latchkey.PairingURL, o PairOptions
 		if base, ok := l.askBasestation(ctx); ok {
 			dev.Basestations, dev.BasestationKey, dev.Token = base.Basestations, base.BasestationKey, base.Token
 		}
-		if l.isLocal() {
-			defer c.remember(dev, l.remote(), nil)
-		}
 	}
-	if err := known.Add(dev); err != nil {
-		return nil, fmt.Errorf("paired, but not recorded: %w", err)
-	}
-	return &Paired{Alias: dev.Alias, Device: dev.ID, Key: dev.Key, User: reply.User, Role: reply.Role, Already: reply.Already}, nil
 }
 
 // dialToPair prefers the device's own network, where local modes work, to its
@@ -135,116 +159,25 @@ func (c *Client) checkAlias(known *Known, dev Device) error {
 	return err
 }
 
-// meet learns the key of a device whose URL does not say it, from the first
-// address that answers, and asks whether to accept it.
-func (c *Client) meet(ctx context.Context, u *latchkey.PairingURL, accept func(latchkey.Fingerprint) error) (latchkey.Fingerprint, error) {
-	var key latchkey.Fingerprint
-	if accept == nil {
-		return key, fmt.Errorf("client: the address says nothing about the device's key, and nobody is there to accept it: %w", latchkey.ErrUnknownDevice)
-	}
-	identity, err := c.OpenIdentity()
-	if err != nil {
-		return key, err
-	}
-	failed := &DialError{Device: strings.Join(u.Addrs, ", ")}
-	for _, addr := range u.Addrs {
-		ctx, cancel := context.WithTimeout(ctx, dialTimeout)
-		defer cancel()
-		list, err := resolve(ctx, addr)
-		if err != nil {
-			failed.Tries = append(failed.Tries, Try{addr, err})
-			continue
-		}
-		l, err := c.handshake(ctx, identity, Device{}, DialOptions{}, list[0], func(p secure.Peer) error {
-			key = p.Key
-			return nil
-		})
-		if errors.Is(err, latchkey.ErrHandshakeRefused) && !key.IsZero() {
-			failed.Tries = append(failed.Tries, Try{addr, &refusedError{err}})
-			return key, failed
-		}
-		if err != nil {
-			failed.Tries = append(failed.Tries, Try{addr, err})
-			continue
-		}
-		l.close()
-		return key, accept(key)
-	}
-	return key, failed
-}
-
-// fill completes the request from the URL and the machine.
-func (o PairOptions) fill(u *latchkey.PairingURL) pairing.Request {
-	r := pairing.Request{User: o.User, Name: o.KeyName}
+// request is what the device is asked for by mode, completed from the URL and
+// the machine. An invitation says itself who its holder becomes.
+func (o PairOptions) request(u *latchkey.PairingURL, mode pairing.Modes) pairing.Request {
+	r := pairing.Request{Mode: mode, User: o.User, Name: o.KeyName}
 	if r.User == "" {
 		r.User = u.User
 	}
-	if r.User == "" {
+	if mode == pairing.Invite {
+		r.Invite = u.Invite
+	} else if r.User == "" {
 		if me, err := user.Current(); err == nil {
 			r.User = me.Username[strings.LastIndex(me.Username, `\`)+1:] // without a Windows domain
 		}
-	}
-	if acl.CheckUserName(r.User) != nil && o.User == "" {
-		r.User = "owner"
+		if acl.CheckUserName(r.User) != nil {
+			r.User = "owner"
+		}
 	}
 	if r.Name == "" {
 		r.Name, _ = os.Hostname() // a nicety
 	}
 	return r
-}
-
-// askID returns the id that the device goes by, or what we took it for.
-func (c *Conn) askID(ctx context.Context, otherwise latchkey.DeviceID) latchkey.DeviceID {
-	var info struct {
-		ID latchkey.DeviceID `json:"id"`
-	}
-	r, err := c.Get(ctx, "/device/info")
-	if err != nil || json.Unmarshal(r.Body, &info) != nil || !info.ID.Valid() {
-		return otherwise
-	}
-	return info.ID
-}
-
-// me asks who we are to the device; false if we are nobody, or may not ask.
-func (c *Conn) me(ctx context.Context) (pairing.Reply, bool) {
-	var me struct{ User, Role string }
-	r, err := c.Get(ctx, "/me")
-	if err != nil || json.Unmarshal(r.Body, &me) != nil || me.User == "" {
-		return pairing.Reply{}, false
-	}
-	return pairing.Reply{User: me.User, Role: me.Role, Already: true}, true
-}
-
-// pair is done if the device knows us; else it goes through the first mode that
-// is open and that we can.
-func (c *Conn) pair(ctx context.Context, r pairing.Request) (pairing.Reply, error) {
-	var status pairing.Status
-	answer, err := c.Get(ctx, "/pairing")
-	if err == nil {
-		status, err = pairing.ReadStatus(answer.Body)
-	}
-	if status.Paired || errors.Is(err, latchkey.ErrForbidden) { // guests may not ask about pairing
-		if reply, paired := c.me(ctx); paired {
-			return reply, nil
-		}
-	}
-	if err != nil {
-		return pairing.Reply{}, err
-	}
-	if r.Mode, err = status.Choose(pairing.Have{}); err != nil {
-		return pairing.Reply{}, err
-	}
-	body, err := r.Encode()
-	if err != nil {
-		return pairing.Reply{}, err
-	}
-	answer, err = c.Do(ctx, &Request{Method: POST, Path: "/pairing/" + r.Mode.String(), Format: FormatJSON, Accept: NoFormat, Body: body})
-	var refused *latchkey.RemoteError
-	if err != nil && !errors.As(err, &refused) {
-		return pairing.Reply{}, fmt.Errorf("%w (%w)", ErrPairingUnknown, err)
-	}
-	if err != nil {
-		return pairing.Reply{}, err
-	}
-	return pairing.ReadReply(uint8(answer.Code), answer.Body)
 }

@@ -51,6 +51,9 @@ type Request struct {
 	// IfMatch asks for the request to be carried out only if the resource still
 	// has this ETag (RFC 7252 section 5.10.8.1); nil for any.
 	IfMatch []byte
+	// IfNoneMatch asks for it only if there is no such resource (section
+	// 5.10.8.2).
+	IfNoneMatch bool
 }
 
 // NewRequest returns a Request without body that accepts any format.
@@ -183,6 +186,9 @@ func (r *Request) message() (*coap.Request, error) {
 	}
 	if r.IfMatch != nil {
 		m.Options = append(m.Options, coap.Option{Number: coap.IfMatch, Value: r.IfMatch})
+	}
+	if r.IfNoneMatch {
+		m.Options = append(m.Options, coap.Option{Number: coap.IfNoneMatch})
 	}
 	for s := range strings.SplitSeq(path[1:], "/") {
 		segment, err := url.PathUnescape(s)

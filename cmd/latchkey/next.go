@@ -23,6 +23,10 @@ var steps = []struct {
 	{latchkey.ErrNotLocal, "join the device's own network and repeat the command, or ask its owner to add the key of \"latchkey fingerprint\""},
 	{latchkey.ErrUnknownDevice, "latchkey devices"},
 	{latchkey.ErrRevoked, "ask the device's owner"},
+	{latchkey.ErrDisconnected, "ask the device's owner before you repeat that; on the device, latchkeyd explain says why"},
+	{latchkey.ErrAbuse, "find out what keeps asking for what is not allowed, and ask the device's owner"},
+	{latchkey.ErrTokenExpired, "bring a fresh token with --login-token FILE"},
+	{latchkey.ErrWrongPassword, "look the password up and repeat the command"},
 	{latchkey.ErrForbidden, "ask the device's owner; on the device, latchkeyd explain says why"},
 	{latchkey.ErrConflict, "latchkey devices, and choose another name with --as"},
 	{latchkey.ErrTargetRefused, "start what should listen behind the service on the device"},
@@ -73,6 +77,9 @@ func (p *program) nextOf(err error) string {
 
 // next is the step after an error that names none itself.
 func (p *program) next(err error) string {
+	if meanwhile(err) {
+		return "repeat the command"
+	}
 	var changed *latchkey.IdentityError
 	if errors.As(err, &changed) && len(changed.Want) > 0 {
 		return "latchkey trust " + changed.Device + " " + changed.Got.String() + ", but only if the device was replaced on purpose"

@@ -16,42 +16,60 @@ import (
 )
 
 func (p *program) pair() *cobra.Command {
-	var alias, user, accept string
+	var f pairFlags
 	c := &cobra.Command{
 		Use:   "pair [URL|-|HOST:PORT]",
 		Short: "Make this client's key known to a device, and the device known here",
-		Long: `Pair with the device of a pairing URL, which "latchkeyd pairing-url" prints; with -
-the URL comes from stdin. Pairing with a HOST:PORT shows the device's key and
-asks; --accept-key answers. Without an argument, on a terminal, choose among the
-devices of the local network. A device that knows this client's key already is
-only recorded.`,
+		Long: `Pair with the device of a pairing URL, which "latchkeyd pairing-url" or
+"latchkeyd invite" prints; with - the URL comes from stdin, so that a password in
+it stands in no list of processes. Pairing with a HOST:PORT shows the device's key
+and asks; --accept-key answers. Without an argument, on a terminal, choose among
+the devices of the local network. A device that knows this client's key already
+is only recorded.
+
+The device says which pairing modes are open. A password that is needed and not
+in the URL is asked for on a terminal; --password-file answers. It is proved
+without being shown, so a password pairs over any network.`,
 		Example: "  latchkey pair \"$URL\" --as home",
 		Args:    cobra.MaximumNArgs(1),
-		RunE: func(c *cobra.Command, args []string) error {
-			cl, err := p.client()
-			if err != nil {
-				return err
-			}
-			defer cl.Close()
-			url, err := p.pairingURL(c, cl, args)
-			if err != nil {
-				return err
-			}
-			o := client.PairOptions{Alias: alias, User: user}
-			if err := p.accepting(url, accept, &o); err != nil {
-				return err
-			}
-			paired, err := cl.Pair(c.Context(), url, o)
-			if err != nil {
-				return explainPair(err)
-			}
-			return p.PrintLine(paired, pairedText(paired))
-		},
+		RunE:    func(c *cobra.Command, args []string) error { return p.runPair(c, args, f) },
 	}
-	c.Flags().StringVar(&alias, "as", "", "`ALIAS` for the device (default part of its id)")
-	c.Flags().StringVar(&user, "user", "", "`NAME` to have on the device (default the URL's, or the login name)")
-	c.Flags().StringVar(&accept, "accept-key", "", "`FINGERPRINT` to accept when the URL names no key")
+	c.Flags().StringVar(&f.alias, "as", "", "`ALIAS` for the device (default part of its id)")
+	c.Flags().StringVar(&f.user, "user", "", "`NAME` to have on the device (default the URL's, or the login name)")
+	c.Flags().StringVar(&f.accept, "accept-key", "", "`FINGERPRINT` to accept when the URL names no key")
+	c.Flags().StringVar(&f.password, "password-file", "", "`FILE` with the password of the device or the invitation, or - for stdin")
+	_ = c.MarkFlagFilename("password-file") // the flag exists
 	return p.JSONFlag(c)
+}
+
+// pairFlags are the choices of pair.
+type pairFlags struct{ alias, user, accept, password string }
+
+func (p *program) runPair(c *cobra.Command, args []string, f pairFlags) error {
+	if f.password == "-" && (len(args) == 0 || args[0] == "-") {
+		return cli.Usage("the URL and --password-file - both want stdin")
+	}
+	cl, err := p.client()
+	if err != nil {
+		return err
+	}
+	defer cl.Close()
+	url, err := p.pairingURL(c, cl, args)
+	if err != nil {
+		return err
+	}
+	o := client.PairOptions{Alias: f.alias, User: f.user}
+	if err := p.withPassword(f.password, &o); err != nil {
+		return err
+	}
+	if err := p.accepting(url, f.accept, &o); err != nil {
+		return err
+	}
+	paired, err := cl.Pair(c.Context(), url, o)
+	if err != nil {
+		return explainPair(err, url)
+	}
+	return p.PrintLine(paired, pairedText(paired))
 }
 
 func pairedText(paired *client.Paired) string {
@@ -60,19 +78,6 @@ func pairedText(paired *client.Paired) string {
 		form = "recorded %s: the device already knows this key as user %s, role %s; its own key is %s"
 	}
 	return fmt.Sprintf(form, paired.Alias, paired.User, paired.Role, paired.Key)
-}
-
-// explainPair says what to do when keys or aliases do not fit together.
-func explainPair(err error) error {
-	var changed *latchkey.IdentityError
-	switch {
-	case errors.Is(err, latchkey.ErrConflict) && errors.As(err, &changed):
-		return cli.WithNext(err, "choose another alias with --as; or, only if the device was replaced on purpose, latchkey trust "+
-			changed.Device+" "+changed.Got.String())
-	case errors.As(err, &changed):
-		return cli.WithNext(err, "compare with \"latchkeyd fingerprint\" on the device, and do not pair unless they are the same")
-	}
-	return err
 }
 
 // pairingURL finds out whom to pair with.
@@ -129,11 +134,13 @@ func (p *program) choose(list []client.Found) (*latchkey.PairingURL, error) {
 // accepting sets how the key of the device is judged.
 func (p *program) accepting(url *latchkey.PairingURL, text string, o *client.PairOptions) error {
 	if text == "" {
-		if url.Key.IsZero() && !p.Interactive() {
+		if url.Key.IsZero() && !p.Interactive() && o.Password.IsZero() {
 			return cli.WithNext(errors.New("an address alone names no key, and nobody is here to be asked"),
 				"repeat it with --accept-key and what latchkeyd fingerprint prints on the device")
 		}
-		o.AcceptKey = p.askKey
+		if p.Interactive() {
+			o.AcceptKey = p.askKey
+		}
 		return nil
 	}
 	want, err := parseFingerprint(text)

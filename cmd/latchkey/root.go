@@ -34,7 +34,8 @@ stands for its key.`,
 	_ = c.MarkPersistentFlagDirname("dir") // the flag exists
 	c.AddCommand(
 		p.fingerprint(), p.pair(), p.devices(), p.trust(), p.forget(), p.discover(),
-		p.services(), p.tunnel(), p.coap(), p.ping(), p.netcheck(), cli.ManCommand(),
+		p.services(), p.tunnel(), p.coap(), p.ping(), p.netcheck(),
+		p.user(), p.key(), p.invite(), p.role(), p.policy(), p.name(), cli.ManCommand(),
 	)
 	return c
 }
