@@ -263,6 +263,59 @@ func TestAuthorize(t *testing.T) {
 	e.line(t, "alice wants coap:put on /door")
 }
 
+// TestExternal: the device runs this test's own program, which decides as the
+// file named by DECISION says.
+func TestExternal(t *testing.T) {
+	self, err := os.Executable()
+	if err != nil {
+		t.Fatal(err)
+	}
+	decision := filepath.Join(t.TempDir(), "decision")
+	decide := func(text string) {
+		if err := os.WriteFile(decision, []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	t.Setenv("DECISION", decision)
+	decide("yes")
+	_, u := serve(t, "external", "-ask", self)
+	conn := dial(t, pair(t, t.TempDir(), u))
+	for _, test := range []struct {
+		decision string
+		want     latchkey.Code
+	}{
+		{"yes", 0}, {"no", latchkey.CodeForbidden}, {"alice", 0}, {"bob", latchkey.CodeForbidden}, {"late", latchkey.CodeForbidden}, {"yes", 0},
+	} {
+		decide(test.decision)
+		_, err := conn.Do(t.Context(), &client.Request{Method: client.PUT, Path: "/door", Accept: client.NoFormat, Body: []byte("open")})
+		if latchkey.CodeOf(err) != test.want {
+			t.Errorf("%s: %v", test.decision, err)
+		}
+	}
+}
+
+// TestMain decides in place of tests when an example runs this program.
+func TestMain(m *testing.M) {
+	decision := os.Getenv("DECISION")
+	if decision == "" {
+		os.Exit(m.Run())
+	}
+	text, err := os.ReadFile(decision)
+	question, bad := io.ReadAll(os.Stdin)
+	switch who := string(text); {
+	case err != nil || bad != nil:
+		os.Exit(2)
+	case who == "yes":
+		os.Exit(0)
+	case who == "late":
+		time.Sleep(time.Minute) // until it is ended
+		os.Exit(0)
+	case bytes.Contains(question, []byte(`"user":"`+who+`"`)) && bytes.Contains(question, []byte(`"action":"coap:put","resource":"/door"`)):
+		os.Exit(0)
+	}
+	os.Exit(1)
+}
+
 // TestLengths: the programs that the README calls short are.
 func TestLengths(t *testing.T) {
 	for name, most := range map[string]int{"device": 25, "client": 20, "thermostat": 120} {
