@@ -70,7 +70,7 @@ func (d *Document) parseCase() error {
 			return err
 		},
 		"policies?": func() (err error) {
-			c.Policies, err = r.texts("policies", func(s string) error { return checkName("policy", s) })
+			c.Policies, _, err = r.texts("policies", func(s string) error { return checkName("policy", s) })
 			return err
 		},
 		"role?": func() (err error) {

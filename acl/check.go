@@ -33,10 +33,10 @@ func (f Failure) Error() string {
 // Check runs the document's tests as if its policies and roles were put into a
 // store that has base, and returns those that fail.
 func (d *Document) Check(base Rules) []Failure {
-	all := base.with(d)
+	st := base.with(d).state()
 	var out []Failure
 	for _, c := range d.Cases {
-		decision, err := d.run(c, all)
+		decision, err := st.run(c)
 		var problem string
 		switch {
 		case err != nil:
@@ -56,31 +56,36 @@ func (d *Document) Check(base Rules) []Failure {
 	return out
 }
 
-// run decides the request of a case.
-func (d *Document) run(c Case, all Rules) (Decision, error) {
+// run decides the request of a case by the rules of st.
+func (st *state) run(c Case) (Decision, error) {
 	r := c.Request
-	role := c.Role
-	names := c.Policies
+	role, own := c.Role, c.Policies
 	if c.User != "" {
-		i := slices.IndexFunc(all.Users, func(u User) bool { return u.Name == c.User })
-		if i < 0 {
+		u := st.users[c.User]
+		if u == nil {
 			return Decision{}, mistake("there is no user %q", c.User)
 		}
-		role, names = all.Users[i].Role, all.Users[i].Policies
+		role, own = u.Role, u.Policies
 		r.Role = role
 	}
 	var policies []*Policy
-	var err error
 	if role != "" {
-		if policies, err = all.policiesOf(role, d.includes); err != nil {
+		if st.roles[role] == nil {
+			return Decision{}, mistake("there is no role %q", role)
+		}
+		var err error
+		if policies, err = st.flatten(role, nil); err != nil {
 			return Decision{}, err
 		}
 	}
-	own, err := all.policies(names)
-	if err != nil {
-		return Decision{}, err
+	for _, name := range own {
+		p := st.policies[name]
+		if p == nil {
+			return Decision{}, mistake("there is no policy %q", name)
+		}
+		policies = append(slices.Clip(policies), p)
 	}
-	decision := Evaluate(&r, append(policies, own...)...)
+	decision := Evaluate(&r, policies...)
 	decision.Subject = Subject{User: r.User, Role: r.Role}
 	return decision, nil
 }

@@ -66,6 +66,18 @@ func (k attributeKind) operators() [2]Operator {
 
 // compileCondition reads a condition.
 func compileCondition(c Condition, z *zones) (condition, error) {
+	out, err := compileComparison(c)
+	for i := 0; err == nil && i < len(c.Values); i++ {
+		err = out.add(c.Values[i], z)
+	}
+	if err != nil {
+		return condition{}, err
+	}
+	return out, nil
+}
+
+// compileComparison reads all of a condition but its values.
+func compileComparison(c Condition) (condition, error) {
 	attr, err := attributeNamed(c.Attribute)
 	if err != nil {
 		return condition{}, err
@@ -84,13 +96,7 @@ func compileCondition(c Condition, z *zones) (condition, error) {
 	if attr.kind == keyAge && len(c.Values) > 1 {
 		return condition{}, mistake("key.age is compared with one value")
 	}
-	out := condition{attr: attr, negative: c.Operator == fitting[1]}
-	for _, v := range c.Values {
-		if err := out.add(v, z); err != nil {
-			return condition{}, err
-		}
-	}
-	return out, nil
+	return condition{attr: attr, negative: c.Operator == fitting[1]}, nil
 }
 
 func checkOperator(o Operator) error {

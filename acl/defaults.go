@@ -41,11 +41,7 @@ func putDefaults(tx *Tx) error {
 		if err := tx.PutPolicy(p); err != nil {
 			return err
 		}
-		role := Role{Name: name, Policies: []string{name}}
-		if name == RoleUser {
-			role.Policies = []string{RoleGuest, RoleUser}
-		}
-		if err := tx.PutRole(role); err != nil {
+		if err := tx.PutRole(defaultRole(name)); err != nil {
 			return err
 		}
 	}

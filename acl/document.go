@@ -15,9 +15,8 @@ type Document struct {
 	Roles    []Role
 	Cases    []Case
 
-	source   *reader             // of ParseDocument
-	places   map[place]int       // where in the text something stands
-	included map[string][]string // what each role includes
+	source *reader       // of ParseDocument
+	places map[place]int // where in the text something stands
 }
 
 // A place is something in a document that a later error may be about: a role,
@@ -62,11 +61,7 @@ func ParseDocument(file string, text []byte) (*Document, error) {
 		return nil, fmt.Errorf("%s: a document of %d bytes, %d are the most: %w",
 			file, len(text), MaxDocument, latchkey.ErrTooLarge)
 	}
-	d := &Document{
-		source:   newReader(file, bytes.Clone(text)),
-		places:   make(map[place]int),
-		included: make(map[string][]string),
-	}
+	d := &Document{source: newReader(file, bytes.Clone(text)), places: make(map[place]int)}
 	if err := d.parse(); err != nil {
 		return nil, err
 	}
@@ -133,7 +128,7 @@ func (d *Document) parsed(start int, fields map[string]int) error {
 			return d.source.at(c.offset, mistake("a test is about policies, a role or a user"))
 		}
 	}
-	return d.checkCycles(func(name string) (Role, bool) { return findRole(d.Roles, name) })
+	return d.checkCycles(d.Roles)
 }
 
 func (d *Document) parsePolicy() error {
@@ -153,7 +148,6 @@ func (d *Document) parseRole() error {
 	r := d.source
 	start := r.start()
 	var role Role
-	var includes []string
 	places := make(map[place]int)
 	names := func(kind string, out *[]string) func() error {
 		return func() error {
@@ -179,7 +173,7 @@ func (d *Document) parseRole() error {
 			return err
 		},
 		"policies?": names(policyOfRole, &role.Policies),
-		"includes?": names(roleOfRole, &includes),
+		"includes?": names(roleOfRole, &role.Includes),
 	})
 	if err != nil {
 		return err
@@ -188,7 +182,6 @@ func (d *Document) parseRole() error {
 		return r.at(start, mistake("role %q stands here a second time", role.Name))
 	}
 	d.Roles = append(d.Roles, role)
-	d.included[role.Name] = includes
 	d.places[place{role: role.Name}] = start
 	for p, at := range places {
 		p.role = role.Name
@@ -205,9 +198,6 @@ func findRole(roles []Role, name string) (Role, bool) {
 	}
 	return Role{}, false
 }
-
-// includes returns the roles whose policies r has too.
-func (d *Document) includes(r Role) []string { return d.included[r.Name] }
 
 // at puts the position of a place to an error, if the document has a text.
 func (d *Document) at(p place, err error) error {

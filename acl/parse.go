@@ -96,14 +96,14 @@ func (r *reader) statement() (s Statement, err error) {
 			return err
 		},
 		"actions": func() (err error) {
-			s.Actions, err = r.texts("actions", func(text string) error {
+			s.Actions, _, err = r.texts("actions", func(text string) error {
 				_, err := compileAction(text)
 				return err
 			})
 			return err
 		},
 		"resources": func() (err error) {
-			s.Resources, err = r.texts("resources", func(text string) error {
+			s.Resources, _, err = r.texts("resources", func(text string) error {
 				_, err := compileResource(text)
 				return err
 			})
@@ -136,6 +136,7 @@ func (r *reader) statement() (s Statement, err error) {
 
 func (r *reader) condition() (c Condition, err error) {
 	start := r.start()
+	var places []int // of the values
 	err = r.object(map[string]func() error{
 		"attribute": func() (err error) {
 			c.Attribute, err = r.text(func(text string) error {
@@ -150,15 +151,21 @@ func (r *reader) condition() (c Condition, err error) {
 			return err
 		},
 		"values": func() (err error) {
-			c.Values, err = r.texts("values", checkText)
+			c.Values, places, err = r.texts("values", checkText)
 			return err
 		},
 	})
 	if err != nil {
 		return c, err
 	}
-	if _, err := compileCondition(c, r.zones); err != nil {
+	compiled, err := compileComparison(c)
+	if err != nil {
 		return c, r.at(start, err)
+	}
+	for i, v := range c.Values {
+		if err := compiled.add(v, r.zones); err != nil {
+			return c, r.at(places[i], err)
+		}
 	}
 	return c, nil
 }

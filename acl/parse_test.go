@@ -70,7 +70,7 @@ func TestParsePolicyRefuses(t *testing.T) {
 		{"unknown attribute", `"connection.path"`, `"path"`, `9:23: unknown attribute "path"`},
 		{"unknown operator", `"equals"`, `"Equals"`, `9:54: unknown operator "Equals"`},
 		{"operator that does not fit", `"equals"`, `"in"`, `9:9: operator "in" does not fit attribute "connection.path"`},
-		{"impossible value", `["local"]`, `["lan"]`, `9:9: connection.path is "local", "direct" or "relay", never "lan"`},
+		{"impossible value", `["local"]`, `["lan"]`, `9:75: connection.path is "local", "direct" or "relay", never "lan"`},
 		{"no values", `["local"]`, `[]`, `9:74: values is empty`},
 		{"something behind", "]\n}\n", "]\n}\n{}", `14:1: something stands behind the end`},
 		{"a comma behind", "]\n}\n", "]\n},", `13:3: something stands behind the end`},

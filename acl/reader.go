@@ -198,11 +198,11 @@ func (r *reader) text(check func(string) error) (string, error) {
 	return s, nil
 }
 
-// texts reads a list of at least one string.
-func (r *reader) texts(what string, check func(string) error) ([]string, error) {
+// texts reads a list of at least one string, and where each of them stands.
+func (r *reader) texts(what string, check func(string) error) (out []string, places []int, err error) {
 	start := r.start()
-	var out []string
-	err := r.array(MaxList, func() error {
+	err = r.array(MaxList, func() error {
+		places = append(places, r.start())
 		s, err := r.text(check)
 		out = append(out, s)
 		return err
@@ -210,7 +210,7 @@ func (r *reader) texts(what string, check func(string) error) ([]string, error) 
 	if err == nil && len(out) == 0 {
 		err = r.at(start, mistake("%s is empty", what))
 	}
-	return out, err
+	return out, places, err
 }
 
 // end demands that nothing follows.

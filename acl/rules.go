@@ -75,27 +75,36 @@ func findPolicy(policies []*Policy, name string) *Policy {
 // *PositionError if the document was parsed.
 func (d *Document) Resolve(base Rules) error {
 	all := base.with(d)
+	st := all.state()
 	for _, r := range d.Roles {
 		for _, name := range r.Policies {
-			if findPolicy(all.Policies, name) == nil {
+			if st.policies[name] == nil {
 				return d.at(place{r.Name, policyOfRole, name}, mistake("role %q: there is no policy %q", r.Name, name))
 			}
 		}
-		for _, name := range d.includes(r) {
-			if _, ok := findRole(all.Roles, name); !ok {
+		for _, name := range r.Includes {
+			if st.roles[name] == nil {
 				return d.at(place{r.Name, roleOfRole, name}, mistake("role %q: there is no role %q to include", r.Name, name))
 			}
 		}
 	}
-	return d.checkCycles(func(name string) (Role, bool) { return findRole(all.Roles, name) })
+	if err := d.checkCycles(all.Roles); err != nil {
+		return err
+	}
+	for _, r := range d.Roles {
+		if _, err := st.flatten(r.Name, nil); err != nil {
+			return d.at(place{role: r.Name}, err)
+		}
+	}
+	return nil
 }
 
 // checkCycles refuses roles of the document that include themselves, by way of
-// the roles that find knows.
-func (d *Document) checkCycles(find func(name string) (Role, bool)) error {
+// any of roles.
+func (d *Document) checkCycles(roles []Role) error {
 	done := make(map[string]bool)
 	for _, r := range d.Roles {
-		if err := d.checkCycle(r, nil, done, find); err != nil {
+		if err := d.checkCycle(r, nil, done, roles); err != nil {
 			return err
 		}
 	}
@@ -103,18 +112,22 @@ func (d *Document) checkCycles(find func(name string) (Role, bool)) error {
 }
 
 // checkCycle follows what r includes; path is how it was come by.
-func (d *Document) checkCycle(r Role, path []string, done map[string]bool, find func(string) (Role, bool)) error {
+func (d *Document) checkCycle(r Role, path []string, done map[string]bool, roles []Role) error {
 	if done[r.Name] {
 		return nil
 	}
 	path = append(path, r.Name)
-	for _, name := range d.includes(r) {
+	for _, name := range r.Includes {
 		if i := slices.Index(path, name); i >= 0 {
-			circle := strings.Join(append(path[i:], name), " > ")
-			return d.at(place{r.Name, roleOfRole, name}, mistake("role %q includes itself: %s", name, circle))
+			circle := strings.Join(append(path[i:], name), " includes ")
+			at := place{r.Name, roleOfRole, name}
+			if _, ours := d.places[at]; !ours {
+				at = place{role: path[0]} // closed by a role of the store
+			}
+			return d.at(at, mistake("roles in a circle: %s", circle))
 		}
-		if next, ok := find(name); ok {
-			if err := d.checkCycle(next, path, done, find); err != nil {
+		if next, ok := findRole(roles, name); ok {
+			if err := d.checkCycle(next, path, done, roles); err != nil {
 				return err
 			}
 		}
@@ -123,43 +136,18 @@ func (d *Document) checkCycle(r Role, path []string, done map[string]bool, find 
 	return nil
 }
 
-// policiesOf returns the policies of a role and of all that it includes, each
-// once.
-func (all Rules) policiesOf(role string, includes func(Role) []string) ([]*Policy, error) {
-	var out []*Policy
-	seen := make(map[string]bool)
-	for todo := []string{role}; len(todo) > 0; todo = todo[1:] {
-		if seen[todo[0]] {
-			continue
-		}
-		seen[todo[0]] = true
-		r, ok := findRole(all.Roles, todo[0])
-		if !ok {
-			return nil, mistake("there is no role %q", todo[0])
-		}
-		more, err := all.policies(r.Policies)
-		if err != nil {
-			return nil, err
-		}
-		for _, p := range more {
-			if !slices.Contains(out, p) {
-				out = append(out, p)
-			}
-		}
-		todo = append(todo, includes(r)...)
+// state returns what a store with these rules would hold, unchecked.
+func (all Rules) state() *state {
+	st := newState()
+	st.effective = make(map[string][]*Policy)
+	for _, p := range all.Policies {
+		st.policies[p.name] = p
 	}
-	return out, nil
-}
-
-// policies returns the policies of those names.
-func (all Rules) policies(names []string) ([]*Policy, error) {
-	var out []*Policy
-	for _, name := range names {
-		p := findPolicy(all.Policies, name)
-		if p == nil {
-			return nil, mistake("there is no policy %q", name)
-		}
-		out = append(out, p)
+	for i := range all.Roles {
+		st.roles[all.Roles[i].Name] = &all.Roles[i]
 	}
-	return out, nil
+	for i := range all.Users {
+		st.putUser(&all.Users[i])
+	}
+	return st
 }

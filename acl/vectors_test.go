@@ -1,11 +1,13 @@
 package acl
 
 import (
+	"cmp"
 	"embed"
 	"encoding/json"
 	"net/netip"
 	"path"
 	"testing"
+	"time"
 
 	"github.com/latchkey-dev/latchkey"
 	"github.com/latchkey-dev/latchkey/internal/vault"
@@ -26,20 +28,24 @@ type vectorFile struct {
 		Effect    string        `json:"effect"`
 		Policy    string        `json:"policy"`
 		Statement int           `json:"statement"`
+		Mode      string        `json:"mode"`
 	} `json:"cases"`
 }
 
 type vectorRequest struct {
-	Action   string `json:"action"`
-	Resource string `json:"resource"`
-	User     string `json:"user"`
-	Role     string `json:"role"`
-	Path     string `json:"path"`
-	Source   string `json:"source"`
-	Origin   string `json:"origin"`
-	Service  string `json:"service"`
-	Device   string `json:"device"`
-	Peer     string `json:"peer"`
+	Action   string         `json:"action"`
+	Resource string         `json:"resource"`
+	User     string         `json:"user"`
+	Role     string         `json:"role"`
+	Path     string         `json:"path"`
+	Source   string         `json:"source"`
+	Origin   string         `json:"origin"`
+	Service  string         `json:"service"`
+	Device   string         `json:"device"`
+	Peer     string         `json:"peer"`
+	Time     time.Time      `json:"time"`
+	Added    time.Time      `json:"added"`
+	Claims   map[string]any `json:"claims"`
 }
 
 func (v vectorRequest) request(t *testing.T) *Request {
@@ -47,6 +53,7 @@ func (v vectorRequest) request(t *testing.T) *Request {
 	r := &Request{
 		Action: Action(v.Action), Resource: v.Resource, User: v.User, Role: v.Role,
 		Path: PathKind(v.Path), KeyOrigin: v.Origin, ServiceType: v.Service,
+		Time: v.Time, KeyAdded: v.Added, Claims: v.Claims,
 	}
 	var err error
 	if v.Source != "" {
@@ -110,6 +117,9 @@ func TestVectors(t *testing.T) {
 				t.Errorf("%s: %s: got %s by %q %d, want %s by %q %d",
 					name, c.Name, d.Effect, d.Policy, d.Statement, c.Effect, c.Policy, c.Statement)
 			}
+			if got, want := d.Mode.String(), cmp.Or(c.Mode, "respond"); got != want {
+				t.Errorf("%s: %s: got mode %q, want %q", name, c.Name, got, want)
+			}
 			if quick := decide(r, policies, nil); quick.effect != d.Effect {
 				t.Errorf("%s: %s: %s without a trace, %s with one", name, c.Name, quick.effect, d.Effect)
 			}
@@ -118,7 +128,7 @@ func TestVectors(t *testing.T) {
 			}
 		}
 	}
-	if decisions < 200 {
+	if decisions < 350 {
 		t.Fatalf("only %d decisions", decisions)
 	}
 }
