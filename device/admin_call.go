@@ -5,7 +5,6 @@ import (
 	"encoding/hex"
 	"encoding/json"
 	"strings"
-	"time"
 
 	"github.com/latchkey-dev/latchkey"
 	"github.com/latchkey-dev/latchkey/acl"
@@ -49,7 +48,7 @@ func managed(f func(*peer, *roster.Roster, *call) (*coap.Response, error)) handl
 
 // roster is what administrators work on.
 func (s *server) roster() *roster.Roster {
-	return &roster.Roster{Access: s.access, Pairing: s.pairing, Now: time.Now}
+	return &roster.Roster{Access: s.access, Pairing: s.pairing, Event: s.event, Now: s.clock.now}
 }
 
 // actor is the caller as the door judged it.

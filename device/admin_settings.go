@@ -29,7 +29,7 @@ func showSettings(p *peer, _ *roster.Roster, _ *call) (*coap.Response, error) {
 	return reply(coap.Content, struct {
 		Name    string   `json:"name"`
 		Pairing []string `json:"pairing"` // modes that are open
-	}{p.srv.name(), p.srv.pairing.Modes(time.Now()).Names()}), nil
+	}{p.srv.name(), p.srv.pairing.Modes(p.srv.clock.now()).Names()}), nil
 }
 
 // maxOpen is how long a pairing mode may be opened for.

@@ -42,9 +42,9 @@ func (p *peer) beginPairing() error {
 	return nil
 }
 
-// pairLocalInitial makes the caller the owner, if the mode lets it.
-func (p *peer) pairLocalInitial(ctx context.Context, r *coap.Request) *coap.Response {
-	return p.pairStep(ctx, pairing.LocalInitial, r)
+// pairs makes a handler of the steps of a pairing by mode.
+func pairs(mode pairing.Modes) handler {
+	return func(p *peer, ctx context.Context, c *call) *coap.Response { return p.pairStep(ctx, mode, c.Request) }
 }
 
 // pairStep takes one step of a pairing by mode. The answer goes out after what

@@ -44,6 +44,7 @@ type server struct {
 	logins   atomic.Pointer[logins]
 	pairing  *pairing.Host // nil without a store
 	services atomic.Pointer[serviceTable]
+	builtins table
 	routes   *routeTable
 	watchers watchers
 	announce announcer
@@ -77,7 +78,7 @@ func (d *Device) newServer() (*server, error) {
 	}
 	s := &server{
 		dev: d, access: access, ownStore: access != d.Access,
-		log: d.logger(), peers: make(map[*peer]struct{}),
+		log: d.logger(), peers: make(map[*peer]struct{}), builtins: newTable(resources()),
 	}
 	s.setLimits(d.Limits)
 	s.routes = newRouteTable(s.limits(), s.log)
@@ -203,7 +204,7 @@ func (s *server) serve(ctx context.Context) error {
 	work.Go(func() { s.watchAccess(ctx) })
 	work.Go(func() { s.announceUntil(ctx) })
 	work.Go(func() { s.attach.run(ctx) })
-	s.event(acl.Event{Kind: acl.EventStart, Outcome: acl.OutcomeOK, Console: true, Detail: version()})
+	s.event(acl.Event{Kind: acl.EventStart, Outcome: acl.OutcomeOK, Detail: version()})
 	s.clock.look()
 	if s.dev.Ready != nil {
 		s.dev.Ready(s.info())
@@ -225,7 +226,7 @@ func (s *server) serve(ctx context.Context) error {
 	if errors.Is(err, context.Canceled) {
 		err = nil
 	}
-	s.event(acl.Event{Kind: acl.EventStop, Outcome: outcome(err), Console: true, Code: latchkey.CodeOf(err)})
+	s.event(acl.Event{Kind: acl.EventStop, Outcome: outcome(err), Code: latchkey.CodeOf(err)})
 	return err
 }
 

@@ -56,6 +56,9 @@ func (r *Roster) invite(a Actor, i NewInvite, now time.Time) (pairing.Invitation
 	if r.Pairing == nil {
 		return pairing.Invitation{}, errNoPairing
 	}
+	if now.IsZero() {
+		return pairing.Invitation{}, errClock
+	}
 	if life := i.Expires.Sub(now); life <= 0 || life > MaxInviteLife {
 		return pairing.Invitation{}, fmt.Errorf("%w: an invitation ends in the future, within %d days", latchkey.ErrProtocol, MaxInviteLife/(24*time.Hour))
 	}

@@ -34,7 +34,7 @@ type Roster struct {
 	Access  *acl.Store
 	Pairing *pairing.Host    // for invitations; nil: there are none
 	Event   func(acl.Event)  // is told of each change and each attempt; nil: nobody is
-	Now     func() time.Time // nil: time.Now
+	Now     func() time.Time // zero while it is not known; nil: time.Now
 }
 
 // An Actor is who makes a change, as the device itself found out.
@@ -53,7 +53,7 @@ func (a Actor) is(user string) bool { return !a.Console && a.User != "" && a.Use
 // and protect the last administrator.
 type Terms struct {
 	Version string // that the actor has seen; "": any. Another one there: latchkey.ErrConflict
-	Force   bool   // it may leave no administrator
+	Force   bool   // it may leave nobody who could undo it from afar
 }
 
 // A deed is an attempt at one change, for the record.
@@ -71,14 +71,14 @@ func (r *Roster) do(a Actor, t Terms, d deed, change func(*acl.Tx) error) error 
 		if err := a.present(tx); err != nil {
 			return err
 		}
-		owned := administered(tx)
+		owned := governed(tx, r.now())
 		if t.Force {
 			tx.Force()
 		}
 		if err := change(tx); err != nil {
 			return err
 		}
-		if !t.Force && owned && !administered(tx) {
+		if !t.Force && owned && !governed(tx, r.now()) {
 			return acl.ErrLastAdmin
 		}
 		return nil
@@ -97,23 +97,6 @@ func (a Actor) present(tx *acl.Tx) error {
 		return fmt.Errorf("%w: the key of %q is not there any more", latchkey.ErrRevoked, a.User)
 	}
 	return nil
-}
-
-// administered reports whether there is an administrator who stays: a user with
-// role admin and a key, neither of which expires. The store has the same rule
-// for those who expire.
-func administered(tx *acl.Tx) bool {
-	for _, u := range tx.Users() {
-		if u.Role != acl.RoleAdmin || !u.Expires.IsZero() {
-			continue
-		}
-		for _, k := range tx.Keys(u.Name) {
-			if k.Expires.IsZero() {
-				return true
-			}
-		}
-	}
-	return false
 }
 
 // explain gives errors of the store the sentinel that peers are told.
@@ -160,6 +143,9 @@ func clip(s string) string {
 	}
 	return s
 }
+
+// errClock refuses what has an end while nobody knows when that would be.
+var errClock = fmt.Errorf("%w: the clock is not known", latchkey.ErrConflict)
 
 func (r *Roster) now() time.Time {
 	if r.Now == nil {

@@ -55,7 +55,10 @@ func (r *Roster) OpenPairing(a Actor, mode pairing.Modes, length time.Duration) 
 		d.detail += " until " + when(until)
 	}
 	err := errNoPairing
-	if r.Pairing != nil {
+	switch {
+	case length > 0 && r.now().IsZero():
+		err = errClock
+	case r.Pairing != nil:
 		err = r.Pairing.Open(mode, until)
 	}
 	if errors.Is(err, pairing.ErrNoPassword) {
