@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/latchkey-dev/latchkey"
+	"github.com/latchkey-dev/latchkey/acl"
 	"github.com/latchkey-dev/latchkey/internal/coap"
 	"github.com/latchkey-dev/latchkey/internal/packet"
 	"github.com/latchkey-dev/latchkey/internal/signal"
@@ -52,6 +53,7 @@ type attachment struct {
 	status AttachStatus
 	giveUp context.CancelCauseFunc // on reaching the basestation, while that is tried
 	leg    *uplink.Uplink          // while attached
+	told   string                  // in the last event about the attachment
 	open   map[signal.SessionID]*introduction
 }
 
@@ -171,6 +173,7 @@ func (a *attachment) run(ctx context.Context) {
 			continue
 		}
 		delay := wait.next(err, time.Since(began), upTo)
+		a.event(eventOf(err), c.key, err)
 		a.srv.log.Warn("not attached", "op", "attach", "event", eventOf(err), "code", latchkey.CodeOf(err), "retry", delay.Round(time.Second), "err", err)
 		a.tell(AttachStatus{State: "waiting", Error: err.Error()})
 		a.pause(ctx, delay)
@@ -219,6 +222,7 @@ func (a *attachment) once(ctx context.Context, c baseConfig) error {
 		a.srv.log.Warn("our clock and the basestation's differ", "op", "attach", "event", "clock", "by", off.Round(time.Second))
 	}
 	a.srv.log.Info("attached", "op", "attach", "event", "attached", "basestation", leg.Remote(), "transport", leg.Transport())
+	a.event("attached", c.key, nil)
 	a.tell(AttachStatus{
 		State: "attached", Basestation: leg.Remote(), Transport: leg.Transport(), Mapped: got.Mapped, Tokens: got.TokensVersion,
 	})
@@ -298,6 +302,20 @@ func eventOf(err error) string {
 		return "proxy"
 	}
 	return "unreachable"
+}
+
+// event tells the audit log how it went, unless it went the same way before: a
+// basestation that is away is tried again for ever.
+func (a *attachment) event(detail string, key latchkey.Fingerprint, err error) {
+	a.mu.Lock()
+	again := a.told == detail
+	a.told = detail
+	a.mu.Unlock()
+	if again && err != nil {
+		return
+	}
+	e := acl.Event{Kind: acl.EventAttach, Outcome: outcome(err), Object: key.String(), Detail: detail, Code: latchkey.CodeOf(err)}
+	a.srv.event(e)
 }
 
 func (a *attachment) tell(s AttachStatus) {

@@ -70,7 +70,7 @@ func (s *server) logEvent(e acl.Event) {
 
 // event tells the owner's log what has happened.
 func (s *server) event(e acl.Event) {
-	if e.Outcome == acl.OutcomeRefused && e.User == "" && !e.Console && !s.audit.stranger(&e) {
+	if e.Outcome == acl.OutcomeRefused && e.User == "" && !e.Key.IsZero() && !s.audit.stranger(&e) {
 		return
 	}
 	s.audit.tell(e)

@@ -98,6 +98,18 @@ func (c *credential) holds(now time.Time) bool {
 	return !now.IsZero() && now.Before(c.token.Expires)
 }
 
+// checkIssuer ends the rights of a token whose issuer counts no more.
+func (p *peer) checkIssuer() {
+	c := p.credential.Load()
+	if c == nil || !c.over.IsZero() {
+		return
+	}
+	if _, known := p.srv.logins.Load().issuers[c.token.Issuer]; !known && p.credential.CompareAndSwap(c, nil) {
+		p.event(acl.Event{Kind: acl.EventToken, Outcome: acl.OutcomeOK, Object: c.token.Subject, Detail: "its issuer counts no more", Code: latchkey.CodeRevoked})
+		p.reviewAll()
+	}
+}
+
 // login takes a token in exchange for rights. A token that is refused leaves the
 // one before in force.
 func (p *peer) login(ctx context.Context, r *coap.Request) *coap.Response {
@@ -113,7 +125,8 @@ func (p *peer) login(ctx context.Context, r *coap.Request) *coap.Response {
 		Detail: fmt.Sprintf("role %s until %s, by %s", c.token.Role, c.token.Expires.UTC().Format(time.RFC3339), c.token.Issuer),
 	})
 	p.log.Info("token accepted", "op", acl.TokenLogin, "issuer", c.token.Issuer, "subject", c.token.Subject, "role", c.token.Role, "expires", c.token.Expires)
-	p.reviewAll() // it may entitle to less than the one before
+	p.checkIssuer() // the issuers may have changed meanwhile
+	p.reviewAll()   // it may entitle to less than the one before
 	return reply(coap.Changed, struct {
 		Role    string    `json:"role"`
 		Expires time.Time `json:"expires"`

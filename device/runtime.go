@@ -79,55 +79,20 @@ func (d *Device) SetBasestation(addrs []string, key latchkey.Fingerprint) error 
 	return nil
 }
 
-// OpenPairing opens pairing modes, for a length of time or, with 0, until they are
-// closed or used up.
-func (d *Device) OpenPairing(m pairing.Modes, length time.Duration) error {
-	s, err := d.pairingServer()
-	if err != nil {
-		return err
-	}
-	var until time.Time
-	if length > 0 {
-		until = time.Now().Add(length)
-	}
-	return s.pairing.Open(m, until)
-}
-
-// ConfigurePairing makes m the modes that are open by configuration, as the
-// field Pairing does at start: a mode that was used up stays closed.
-func (d *Device) ConfigurePairing(m pairing.Modes) error {
-	s, err := d.pairingServer()
-	if err == nil {
-		s.pairing.Configure(m)
-	}
-	return err
-}
-
-// ClosePairing closes pairing modes.
-func (d *Device) ClosePairing(m pairing.Modes) error {
-	s, err := d.pairingServer()
-	if err != nil {
-		return err
-	}
-	s.pairing.Close(m)
-	return nil
-}
-
-// PairingModes returns the modes that are open now; none while not serving.
-func (d *Device) PairingModes() pairing.Modes {
-	s, err := d.pairingServer()
-	if err != nil {
-		return 0
-	}
-	return s.pairing.Modes(time.Now())
-}
-
-func (d *Device) pairingServer() (*server, error) {
+// SetTokens replaces the issuers of tokens. Who has logged in with a token of an
+// issuer that is not there any more has lost the rights of it.
+func (d *Device) SetTokens(list []TokenIssuer) error {
 	s, err := d.serving()
-	if err == nil && s.pairing == nil {
-		err = errors.New("device: pairing needs a store")
+	if err != nil {
+		return err
 	}
-	return s, err
+	if err := s.setTokens(list); err != nil {
+		return err
+	}
+	for _, p := range s.all() {
+		p.checkIssuer()
+	}
+	return nil
 }
 
 // Notify tells the observers of path that its state has changed: the handler

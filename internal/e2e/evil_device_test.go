@@ -280,7 +280,14 @@ func TestUnpairedFromAfar(t *testing.T) {
 	if err := theirs.Add(home); err != nil {
 		t.Fatal(err)
 	}
-	conn, err := stranger.DialWith(deadline(t), "home", client.DialOptions{Via: client.ViaRelay})
+	relayed := client.DialOptions{Via: client.ViaRelay}
+	if _, err := stranger.DialWith(deadline(t), "home", relayed); !errors.Is(err, latchkey.ErrUnpaired) {
+		t.Errorf("nothing is open to those from afar: %v", err)
+	}
+	if err := errors.Join(td.SetPairingPassword(pairing.NewPassword()), td.OpenPairing(pairing.PasswordOpen, 0)); err != nil {
+		t.Fatal(err)
+	}
+	conn, err := stranger.DialWith(deadline(t), "home", relayed)
 	if err != nil {
 		t.Fatal(err)
 	}
