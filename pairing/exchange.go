@@ -183,8 +183,8 @@ func (e *Exchange) add(tx *acl.Tx, now time.Time, r Request, user, role string) 
 // begin answers a request with what the peer needs to derive the secrets.
 func (e *Exchange) begin(now time.Time, r Request) (outcome, error) {
 	e.proof = nil
-	if e.host.key.IsZero() {
-		return outcome{}, fmt.Errorf("%w: %w", latchkey.ErrPairingClosed, errKeyless)
+	if err := e.host.identified(); err != nil {
+		return outcome{}, fmt.Errorf("%w: %w", latchkey.ErrPairingClosed, err)
 	}
 	if err := checkBinding(e.peer.Binding); err != nil {
 		return outcome{}, err

@@ -22,10 +22,12 @@ const (
 
 // A HostConfig says what a Host works on.
 type HostConfig struct {
-	Store  *acl.Store           // required
-	Open   Modes                // that are open by configuration
-	Device latchkey.DeviceID    // the device's id; passwords are bound to it
-	Key    latchkey.Fingerprint // the device's key; without it no password mode works
+	Store *acl.Store // required
+	Open  Modes      // that are open by configuration
+	// Device and Key are the device's own id and key, which the modes with a
+	// password bind everything to. Without them only the local modes work.
+	Device latchkey.DeviceID
+	Key    latchkey.Fingerprint
 	// Event is told of each pairing, in both outcomes, and of modes that close
 	// themselves. It must not block for long. Nil: nobody is.
 	Event func(acl.Event)
@@ -106,9 +108,20 @@ func (h *Host) openable(tx *acl.Tx, m Modes) error {
 	if m.Has(LocalInitial) && hasAdmin(tx) {
 		return fmt.Errorf("%w: the device has an owner already", latchkey.ErrConflict)
 	}
-	if m.Has(PasswordOpen) {
-		_, err := h.password(tx)
+	if !m.Has(PasswordOpen) {
+		return nil
+	}
+	if err := h.identified(); err != nil {
 		return err
+	}
+	_, err := h.password(tx)
+	return err
+}
+
+// identified returns nil when h knows whose half it is.
+func (h *Host) identified() error {
+	if h.key.IsZero() || !h.device.Valid() {
+		return errNobody
 	}
 	return nil
 }

@@ -39,8 +39,8 @@ func (h *Host) Invite(now time.Time, r InviteRequest) (Invitation, error) {
 	if !r.Expires.IsZero() && (now.IsZero() || !now.Before(r.Expires)) {
 		return Invitation{}, fmt.Errorf("pairing: an invitation until %v would be void at once", r.Expires)
 	}
-	if h.key.IsZero() {
-		return Invitation{}, fmt.Errorf("pairing: %w", errKeyless)
+	if err := h.identified(); err != nil {
+		return Invitation{}, err
 	}
 	var id [inviteSize]byte
 	_, _ = rand.Read(id[:]) // never fails (crypto/rand)
@@ -81,8 +81,8 @@ func holds(i acl.Invite, now time.Time) bool {
 
 // invitesUsable returns nil when somebody may hold an invitation that works.
 func (h *Host) invitesUsable(tx *acl.Tx, now time.Time) error {
-	if h.key.IsZero() {
-		return errKeyless
+	if err := h.identified(); err != nil {
+		return err
 	}
 	for _, i := range tx.Invites() {
 		if holds(i, now) && i.Failures < MaxFailures {

@@ -32,7 +32,7 @@ var (
 	errOwned      = errors.New("the device has an owner")
 	errWorn       = fmt.Errorf("%d tries have failed; it must be opened again", MaxFailures)
 	errNoInvite   = errors.New("there is no invitation that holds")
-	errKeyless    = errors.New("the host was not told the device's key")
+	errNobody     = errors.New("pairing: the host was not told the device's id and key")
 	errOtherID    = errors.New("the password was set while the device had another id; set it again")
 	errUnreadable = errors.New("the stored password cannot be read; set it again")
 )
@@ -114,8 +114,8 @@ func (h *Host) password(tx *acl.Tx) ([]byte, error) {
 }
 
 func (h *Host) passwordUsable(tx *acl.Tx) error {
-	if h.key.IsZero() {
-		return errKeyless
+	if err := h.identified(); err != nil {
+		return err
 	}
 	if _, err := h.password(tx); err != nil {
 		return err
