@@ -80,8 +80,7 @@ func (s *Store) Backup(w io.Writer) error {
 	if err != nil {
 		return err
 	}
-	sum := sha256.Sum256(text)
-	document, err := json.MarshalIndent(backup{backupFormat, Version, hex.EncodeToString(sum[:]), text}, "", "  ")
+	document, err := json.MarshalIndent(backup{backupFormat, Version, checksumOf(text), text}, "", "  ")
 	if err != nil {
 		return err
 	}
@@ -145,7 +144,7 @@ func readBackup(r io.Reader) (*backupContent, error) {
 	if err := json.Compact(&plain, document.Content); err != nil {
 		return nil, fmt.Errorf("%w: %w", errBackup, err)
 	}
-	if sum := sha256.Sum256(plain.Bytes()); hex.EncodeToString(sum[:]) != document.Checksum {
+	if checksumOf(plain.Bytes()) != document.Checksum {
 		return nil, fmt.Errorf("%w: it does not have its checksum", errBackup)
 	}
 	var content backupContent
@@ -153,6 +152,12 @@ func readBackup(r io.Reader) (*backupContent, error) {
 		return nil, fmt.Errorf("%w: %w", errBackup, err)
 	}
 	return &content, nil
+}
+
+// checksumOf is the checksum of a content without white space.
+func checksumOf(content []byte) string {
+	sum := sha256.Sum256(content)
+	return hex.EncodeToString(sum[:])
 }
 
 // restore replaces what backups keep.
