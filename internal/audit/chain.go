@@ -71,6 +71,9 @@ func (r *Record) vouched(key *ecdsa.PublicKey) bool {
 	return err == nil && ecdsa.VerifyASN1(key, signed(r.body(nil)), sig)
 }
 
+// An Anchor is the end of the log as it is kept elsewhere.
+type Anchor = acl.Anchor
+
 // headOf returns an anchor's hash as records spell it.
 func headOf(a acl.Anchor) string { return hex.EncodeToString(a.Head[:]) }
 

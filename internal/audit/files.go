@@ -51,6 +51,14 @@ type logFile struct {
 	f     *os.File
 }
 
+// number is first, or 0 where the name says nothing.
+func (f *logFile) number() uint64 {
+	if f.name == current {
+		return 0
+	}
+	return f.first
+}
+
 // logFiles are the files of a log as they were at one moment, oldest first.
 type logFiles []logFile
 
@@ -103,12 +111,13 @@ func (fs logFiles) close() {
 
 // lines reads a file line by line and never holds more than one of them.
 type lines struct {
-	r    *bufio.Reader
-	n    int    // number of the line, from 1
-	text []byte // of the line, without newline; valid until the next call of next
-	end  int64  // offset behind the line
-	torn int64  // bytes behind the last newline
-	err  error
+	r     *bufio.Reader
+	named uint64 // logFile.number
+	n     int    // number of the line, from 1
+	text  []byte // of the line, without newline; valid until the next call of next
+	end   int64  // offset behind the line
+	torn  int64  // bytes behind the last newline
+	err   error
 }
 
 func newLines(r io.Reader) *lines { return &lines{r: bufio.NewReaderSize(r, 64<<10)} }

@@ -142,11 +142,12 @@ func (w *writer) goOn(t *walker, files logFiles) error {
 // leave leaves a damaged log as it is and begins a new file behind it, with
 // numbers that no record can have had.
 func (w *writer) leave(t *walker, files logFiles) error {
-	if last := files[len(files)-1]; last.name == current {
+	if last := &files[len(files)-1]; last.name == current {
 		name := max(t.oldest, 1)
 		if len(files) > 1 {
 			name = max(name, files[len(files)-2].first+1)
 		}
+		last.first = name
 		if err := os.Rename(filepath.Join(w.dir, current), filepath.Join(w.dir, rotatedName(name))); err != nil {
 			return err
 		}
@@ -158,6 +159,9 @@ func (w *writer) leave(t *walker, files logFiles) error {
 	w.end, w.hash = acl.Anchor{Count: max(n, t.anchor.Count)}, origin
 	if w.end.Count == t.anchor.Count {
 		w.end, w.hash = t.anchor, headOf(t.anchor)
+	}
+	if t.fault != nil && t.fault.What == Cut {
+		w.first = files[0].first // the checkpoint that says it may be missing, too
 	}
 	text := "a file that was complete is not any more"
 	if t.fault != nil {

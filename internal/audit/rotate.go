@@ -47,7 +47,9 @@ func (w *writer) beginFile(detail string, outcome acl.Outcome) {
 		w.first = old[more]
 	}
 	w.begin = w.end.Count + 1
-	w.checkpoint(detail, outcome, w.first)
+	if !w.checkpoint(detail, outcome, w.first) {
+		w.doomed = nil
+	}
 }
 
 func (w *writer) removeDoomed() {

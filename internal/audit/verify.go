@@ -96,7 +96,7 @@ func Verify(dir string, key crypto.PublicKey, anchor acl.Anchor) (Report, error)
 		report.Anchored = anchor.Count
 	}
 	switch {
-	case w.first > 0 && w.oldest > w.first:
+	case w.oldest > w.first && w.first > 0 && (w.fault == nil || w.begun && w.fault.What != Cut):
 		return report, &Fault{What: Removed, File: files[0].name, Line: 1, N: w.first, Last: w.oldest - 1}
 	case w.fault != nil:
 		return report, w.fault

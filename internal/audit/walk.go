@@ -20,6 +20,7 @@ type walker struct {
 	n       uint64 // of the last record that fits; 0: none was seen
 	hash    string
 	next    place  // where the record after n has to be
+	end     place  // the same, but in the file before
 	good    int64  // offset behind n in its file
 	sealed  uint64 // the last checkpoint that key signed
 	suspect place  // of the record after it
@@ -28,6 +29,7 @@ type walker struct {
 	records uint64
 	lost    uint64 // that records of losses speak of
 	first   uint64 // the oldest record that has to be there, as key signed it
+	begun   bool   // key signed the begin of the last file
 	claimed uint64 // the same, as any chained checkpoint says
 	torn    int64  // bytes of a record that is not complete, at the end
 
@@ -53,13 +55,14 @@ type aftermath struct {
 
 // files walks through all files. It returns errors of reading only.
 func (w *walker) files(files logFiles) error {
-	if len(files) > 0 && files[0].name != current {
-		w.named = files[0].first
+	if len(files) > 0 {
+		w.named = files[0].number()
 	}
 	for i, f := range files {
-		w.next = place{f.name, 1}
-		w.good = 0
+		w.end, w.next = w.next, place{f.name, 1}
+		w.good, w.begun = 0, false
 		ls := newLines(f.f)
+		ls.named = f.number()
 		for ls.next() {
 			w.line(ls)
 		}
@@ -85,46 +88,51 @@ func (w *walker) files(files logFiles) error {
 
 func (w *walker) line(ls *lines) {
 	r, err := parse(ls.text)
+	vouched := err == nil && r.vouched(w.key)
+	if vouched {
+		w.begun = w.begun || ls.n == 1 && r.First > 0
+		w.first = max(w.first, r.First)
+	}
 	if w.fault != nil {
-		w.look(r)
+		w.look(r, vouched)
 		return
 	}
-	if w.next.line == 1 && w.n == 0 && err == nil && r.First > 0 {
+	if w.hash == "" && err == nil && r.First > 0 && (w.named == 0 || w.named == r.N) {
 		w.n, w.hash, w.oldest = r.N-1, r.Prev, r.N // nothing is known of what was before
 		w.suspect = w.next
 	}
 	switch {
 	case err != nil:
 		w.refuse(Changed, 0)
-		if w.hash == "" {
-			w.fault.N = max(w.named, 1)
-		}
 	case w.hash == "": // the first file lacks its begin
 		w.refuse(Removed, r.N)
-		w.fault.N = max(r.N, 2) - 1
 	case r.N != w.n+1:
 		w.refuse(Removed, r.N)
-	case r.Prev != "" && r.Prev != w.hash && r.follows(r.Prev, ls.text) && r.vouched(w.key):
+		if r.First > 0 && ls.n == 1 && r.N > w.n && (ls.named == 0 || ls.named == r.N) { // the begin of this file is there
+			w.fault.File, w.fault.Line = w.end.file, w.end.line
+		}
+	case r.Prev != "" && r.Prev != w.hash && r.follows(r.Prev, ls.text) && vouched:
 		w.forged(w.n)
-		w.look(r)
+		w.look(r, vouched)
 	case !r.follows(w.hash, ls.text):
 		w.refuse(Changed, r.N)
-	case w.closed && !r.vouched(w.key):
-		w.refuse(Inserted, r.N)
-		w.after.known = true
 	default:
-		w.accept(r, ls)
+		w.accept(r, vouched, ls)
 	}
 }
 
 // accept takes a record that fits into the chain; only a signature or the anchor
 // can speak against it.
-func (w *walker) accept(r *Record, ls *lines) {
-	vouched := r.vouched(w.key)
+func (w *walker) accept(r *Record, vouched bool, ls *lines) {
 	foreign := r.Key != w.signer && w.sealed == 0 // a former key of the device: the first checkpoint of the present one vouches for it
 	isAnchor := r.N == w.anchor.Count
 	if r.Kind == KindCheckpoint && r.Sig != "" && !vouched && !foreign || isAnchor && r.Hash != headOf(w.anchor) {
 		w.forged(r.N)
+		return
+	}
+	if w.closed && !vouched { // a start signs before anything else is written
+		w.refuse(Inserted, r.N)
+		w.after.known = true
 		return
 	}
 	w.n, w.hash, w.good = r.N, r.Hash, ls.end
@@ -140,7 +148,6 @@ func (w *walker) accept(r *Record, ls *lines) {
 	}
 	if vouched {
 		w.sealed, w.suspect = r.N, w.next
-		w.first = max(w.first, r.First)
 	}
 }
 
@@ -148,6 +155,9 @@ func (w *walker) accept(r *Record, ls *lines) {
 // number is bad.
 func (w *walker) refuse(what What, bad uint64) {
 	w.fail(&Fault{What: what, N: w.n + 1})
+	if w.hash == "" {
+		w.fault.N = max(w.named, 1)
+	}
 	w.after.bad = bad
 }
 
@@ -165,7 +175,7 @@ func (w *walker) fail(f *Fault) {
 }
 
 // look takes notes of a line behind the fault.
-func (w *walker) look(r *Record) {
+func (w *walker) look(r *Record, vouched bool) {
 	a := &w.after
 	a.lines++
 	if r == nil {
@@ -175,10 +185,7 @@ func (w *walker) look(r *Record) {
 		a.next = r.N
 	}
 	a.wanted = a.wanted || r.N == w.fault.N
-	if r.vouched(w.key) {
-		a.sealed = true
-		w.first = max(w.first, r.First)
-	}
+	a.sealed = a.sealed || vouched
 }
 
 // decide says what happened, now that all is seen.

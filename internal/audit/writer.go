@@ -17,7 +17,7 @@ const (
 	retryDelay = time.Second            // after a failure
 	sealEvery  = 256                    // records between checkpoints
 	maxPending = 512 << 10              // bytes of records that are not known to be on disk
-	kindlyLess = maxPending / 4         // from here on the disk is not given more time
+	hurry      = maxPending / 4         // from so many on there is no delay
 )
 
 // A file is what the writer needs of an *os.File.
@@ -78,7 +78,7 @@ func (w *writer) chain(r *Record) {
 
 // checkpoint appends a signed record. If the key cannot sign, the record is
 // there without a signature and vouches for nothing.
-func (w *writer) checkpoint(detail string, outcome acl.Outcome, first uint64) {
+func (w *writer) checkpoint(detail string, outcome acl.Outcome, first uint64) (signed bool) {
 	r := &Record{
 		N: w.end.Count + 1, Time: w.now().UTC().Truncate(time.Microsecond), Kind: KindCheckpoint, Outcome: outcome,
 		Key: w.identity.Fingerprint(), Detail: clean(detail), First: first, Prev: w.hash,
@@ -90,6 +90,7 @@ func (w *writer) checkpoint(detail string, outcome acl.Outcome, first uint64) {
 	}
 	w.chain(r)
 	w.seal = r.N
+	return r.Sig != ""
 }
 
 // write hands all that is pending to the system.
@@ -140,7 +141,9 @@ func (w *writer) flush(now bool) {
 	switch {
 	case len(w.pending) == 0:
 		return
-	case now || w.failing || !time.Now().Before(w.due) || len(w.pending) > kindlyLess:
+	case w.failing && !now && time.Now().Before(w.due):
+		return
+	case now || w.failing || !time.Now().Before(w.due) || len(w.pending) > hurry:
 		err = w.sync()
 	default:
 		err = w.write()

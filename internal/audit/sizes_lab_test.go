@@ -1,0 +1,8 @@
+//go:build lab
+
+package audit
+
+const (
+	kills    = 500
+	byteStep = 1
+)
