@@ -32,8 +32,15 @@ var (
 	}
 	someAges   = []string{"1h", "60m", "3600s", "30d", "720h", "1s"}
 	someClaims = []any{
-		"a", "b", "alice", "*", "a/b", "", 1.0, true, nil, map[string]any{"a": "a"},
-		[]any{}, []any{"a"}, []any{"b", "a"}, []any{"alice", "**"}, []any{"a", ""}, []any{"a", 1.0}, []any{[]any{"a"}},
+		"a", "b", "alice", "*", "a/b", "", 1.0, true, nil,
+		map[string]any{"a": "a"},
+		[]any{},
+		[]any{"a"},
+		[]any{"b", "a"},
+		[]any{"alice", "**"},
+		[]any{"a", ""},
+		[]any{"a", 1.0},
+		[]any{[]any{"a"}},
 	}
 	// Around a change to summer time, one from it, and the end of a year.
 	someTimes = []string{"2026-03-28T12:00:00Z", "2026-10-24T12:00:00Z", "2026-12-31T00:00:00Z"}

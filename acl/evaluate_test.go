@@ -2,8 +2,10 @@ package acl
 
 import (
 	"fmt"
+	"net/netip"
 	"strings"
 	"testing"
+	"time"
 )
 
 // fifty is a policy of 50 statements, of the kinds that people write. The last
@@ -27,25 +29,104 @@ func fifty(t testing.TB) *Policy {
 	return p
 }
 
-func BenchmarkDecide50(b *testing.B) {
-	policies := []*Policy{fifty(b)}
-	r := &Request{User: "alice", Action: CoAPGet, Resource: "/light/7/state", Path: PathLocal}
-	if d := Evaluate(r, policies...); d.Effect != Allow || d.Statement != 50 {
-		b.Fatal(d)
+// BenchmarkDecide decides by 50 statements: what the common case costs, and what
+// the parts of the language cost when each statement has them.
+func BenchmarkDecide(b *testing.B) {
+	r := &Request{
+		User: "alice", Action: CoAPGet, Resource: "/light/7/state", Path: PathLocal, Source: netip.MustParseAddr("192.0.2.1"),
+		Time: time.Date(2026, 11, 22, 12, 0, 0, 0, time.UTC), KeyAdded: time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC),
+		Claims: map[string]any{"groups": []any{"kids", "guests", "staff"}},
 	}
-	b.ReportAllocs()
-	for b.Loop() {
-		if decide(r, policies, nil).effect != Allow {
-			b.Fatal("refused")
+	run := func(name string, p *Policy) {
+		b.Run(name, func(b *testing.B) {
+			policies := []*Policy{p}
+			if d := Evaluate(r, policies...); d.Effect != Allow || d.Statement != 50 {
+				b.Fatal(d)
+			}
+			b.ReportAllocs()
+			for b.Loop() {
+				if decide(r, policies, nil).effect != Allow {
+					b.Fatal("refused")
+				}
+			}
+		})
+	}
+	run("common", fifty(b))
+	for _, c := range []Condition{
+		{"connection.user", Equals, []string{"bob", "carol"}},
+		{"connection.source", In, []string{"10.0.0.0/8", "192.168.0.0/16"}},
+		{"time", Within, []string{"mon-fri 22:00-06:00 Europe/Berlin"}},
+		{"key.age", Below, []string{"30d"}},
+		{"claim.groups", Equals, []string{"admins", "owners"}},
+	} {
+		run(c.Attribute, fiftyWith(b, c))
+	}
+}
+
+// fiftyWith is a policy of 49 statements that deny under a condition, and one
+// that allows.
+func fiftyWith(t testing.TB, c Condition) *Policy {
+	s := make([]Statement, 50)
+	for i := range s {
+		s[i] = Statement{Effect: Deny, Actions: []string{"*"}, Resources: []string{"**"}, Conditions: []Condition{c}}
+	}
+	s[49] = Statement{Effect: Allow, Actions: []string{"*"}, Resources: []string{"**"}}
+	p, err := NewPolicy("p", s...)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return p
+}
+
+func TestDecideDoesNotAllocate(t *testing.T) {
+	r := &Request{
+		User: "alice", Action: CoAPGet, Resource: "/light/7/state", Path: PathLocal,
+		Time: time.Date(2026, 11, 22, 12, 0, 0, 0, time.UTC), Claims: map[string]any{"groups": []any{"kids"}},
+	}
+	for name, p := range map[string]*Policy{
+		"common": fifty(t),
+		"time":   fiftyWith(t, Condition{"time", Within, []string{"22:00-06:00 Europe/Berlin"}}),
+		"claim":  fiftyWith(t, Condition{"claim.groups", Equals, []string{"${connection.user}"}}),
+	} {
+		policies := []*Policy{p}
+		if n := testing.AllocsPerRun(100, func() { decide(r, policies, nil) }); n > 0 {
+			t.Errorf("%s: %v allocations", name, n)
 		}
 	}
 }
 
-func TestDecideDoesNotAllocate(t *testing.T) {
-	policies := []*Policy{fifty(t)}
-	r := &Request{User: "alice", Action: CoAPGet, Resource: "/light/7/state", Path: PathLocal}
-	if n := testing.AllocsPerRun(100, func() { decide(r, policies, nil) }); n > 0 {
-		t.Errorf("%v allocations", n)
+// An unknown action is compared with patterns, a known one by its bit; all known
+// ones have one.
+func TestActionBits(t *testing.T) {
+	if len(known) > 64 {
+		t.Fatalf("%d actions, and a set holds 64", len(known))
+	}
+	patterns := []string{"*"}
+	for _, a := range known {
+		what, _, _ := strings.Cut(string(a), ":")
+		patterns = append(patterns, string(a), what+":*")
+	}
+	for _, text := range patterns {
+		p, err := compileAction(text)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, a := range known {
+			if got, want := p.set()&bits[a] != 0, p.matches(a); got != want {
+				t.Errorf("%s, %s: %t", text, a, got)
+			}
+		}
+	}
+	all := Statement{Effect: Allow, Actions: []string{"*"}, Resources: []string{"**"}}
+	for pattern, want := range map[string]Effect{"*": Allow, "coap:*": NoMatch, "coap:get": NoMatch} {
+		all.Actions = []string{pattern}
+		p, err := NewPolicy("p", all)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := decide(&Request{Action: "firmware:update"}, []*Policy{p}, nil).effect; got != want {
+			t.Errorf("%s: %s", pattern, got)
+		}
 	}
 }
 
@@ -159,6 +240,28 @@ func TestNewPolicyRefuses(t *testing.T) {
 		"unknown path kind":     func(s *Statement) { s.Conditions = []Condition{{"connection.path", Equals, []string{"lan"}}} },
 		"unknown service type":  func(s *Statement) { s.Conditions = []Condition{{"service.type", Equals, []string{"TCP"}}} },
 		"value never text":      func(s *Statement) { s.Conditions = []Condition{{"connection.user", Equals, []string{"${x}"}}} },
+		"time as text":          func(s *Statement) { s.Conditions = []Condition{{"time", Equals, []string{"12:00"}}} },
+		"bad time":              func(s *Statement) { s.Conditions = []Condition{{"time", Within, []string{"12:00"}}} },
+		"unknown zone":          func(s *Statement) { s.Conditions = []Condition{{"time", Within, []string{"12:00-13:00 Mars/Base"}}} },
+		"text for a time": func(s *Statement) {
+			s.Conditions = []Condition{{"connection.user", Within, []string{"12:00-13:00 UTC"}}}
+		},
+		"age as text":          func(s *Statement) { s.Conditions = []Condition{{"key.age", Equals, []string{"1d"}}} },
+		"bad age":              func(s *Statement) { s.Conditions = []Condition{{"key.age", Below, []string{"1"}}} },
+		"age of nothing":       func(s *Statement) { s.Conditions = []Condition{{"key.age", Below, []string{"0d"}}} },
+		"two ages":             func(s *Statement) { s.Conditions = []Condition{{"key.age", Below, []string{"1d", "2d"}}} },
+		"claim without a name": func(s *Statement) { s.Conditions = []Condition{{"claim.", Equals, []string{"a"}}} },
+		"claim with a brace":   func(s *Statement) { s.Conditions = []Condition{{"claim.a}", Equals, []string{"a"}}} },
+		"long name of a claim": func(s *Statement) {
+			s.Conditions = []Condition{{"claim." + strings.Repeat("a", 65), Equals, []string{"a"}}}
+		},
+		"claim in a prefix":  func(s *Statement) { s.Conditions = []Condition{{"claim.a", In, []string{"10.0.0.0/8"}}} },
+		"time as a variable": func(s *Statement) { s.Resources = []string{"/${time}"} },
+		"mode of an allow":   func(s *Statement) { s.Mode = Disconnect },
+		"unknown mode":       func(s *Statement) { s.Effect, s.Mode = Deny, 3 },
+		"silent reading":     func(s *Statement) { s.Effect, s.Mode = Deny, Silent },
+		"silent on a kind":   func(s *Statement) { s.Effect, s.Mode, s.Actions = Deny, Silent, []string{"route:*"} },
+		"silent on tunnels":  func(s *Statement) { s.Effect, s.Mode, s.Actions = Deny, Silent, []string{"coap:put", "tunnel:open"} },
 		"too many conditions": func(s *Statement) {
 			s.Conditions = make([]Condition, MaxConditions+1)
 		},

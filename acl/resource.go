@@ -93,6 +93,9 @@ func (p *resourcePattern) matches(segments []string, r *Request, unsure bool) bo
 	for j < len(segments) {
 		switch {
 		case i < len(p.segments) && p.segments[i].kind == anySegments:
+			if i == len(p.segments)-1 {
+				return true
+			}
 			star, next = i, j
 			i++
 		case i < len(p.segments) && p.segments[i].matches(segments[j], r, unsure):

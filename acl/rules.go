@@ -137,17 +137,17 @@ func (d *Document) checkCycle(r Role, path []string, done map[string]bool, roles
 }
 
 // state returns what a store with these rules would hold, unchecked.
-func (all Rules) state() *state {
+func (base Rules) state() *state {
 	st := newState()
 	st.effective = make(map[string][]*Policy)
-	for _, p := range all.Policies {
+	for _, p := range base.Policies {
 		st.policies[p.name] = p
 	}
-	for i := range all.Roles {
-		st.roles[all.Roles[i].Name] = &all.Roles[i]
+	for i := range base.Roles {
+		st.roles[base.Roles[i].Name] = &base.Roles[i]
 	}
-	for i := range all.Users {
-		st.putUser(&all.Users[i])
+	for i := range base.Users {
+		st.putUser(&base.Users[i])
 	}
 	return st
 }

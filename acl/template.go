@@ -48,8 +48,12 @@ func compileTemplate(s string) (template, error) {
 // false when a variable has no value, or in a path segment one with a slash,
 // which could reach into the next segment.
 func (t template) equals(s string, r *Request, inSegment bool) (equal, known bool) {
+	if len(t) == 1 && t[0].attr.kind == literal {
+		return s == t[0].text, true
+	}
 	equal = true
-	for _, p := range t {
+	for i := range t {
+		p := &t[i]
 		text := p.text
 		if p.attr.kind != literal {
 			value, ok := r.text(p.attr)

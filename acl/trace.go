@@ -105,7 +105,7 @@ func (t template) gap(r *Request, inSegment bool) string {
 
 // gap says why an attribute is not known, "" if it is. single asks for one text.
 func (r *Request) gap(a attribute, single bool) string {
-	known := true
+	var known bool
 	switch a.kind {
 	case connectionSource:
 		_, known = r.source()
