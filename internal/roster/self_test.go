@@ -1,0 +1,173 @@
+package roster
+
+import (
+	"errors"
+	"slices"
+	"testing"
+	"time"
+
+	"github.com/latchkey-dev/latchkey"
+	"github.com/latchkey-dev/latchkey/acl"
+)
+
+// TestOwnKeys: a key that users add for themselves is never worth more than the
+// one that they act with.
+func TestOwnKeys(t *testing.T) {
+	soon, later := noon.Add(time.Hour), noon.Add(2*time.Hour)
+	for name, c := range map[string]struct{ own, asked, want time.Time }{
+		"no end":         {},
+		"an end":         {asked: soon, want: soon},
+		"inherited":      {own: soon, want: soon},
+		"not longer":     {own: soon, asked: later, want: soon},
+		"but shorter":    {own: later, asked: soon, want: soon},
+		"the same again": {own: soon, asked: soon, want: soon},
+	} {
+		t.Run(name, func(t *testing.T) {
+			d := newDesk(t)
+			d.put(d.policy("narrow", acl.Statement{Effect: acl.Deny, Actions: []string{"tunnel:open"}, Resources: []string{"**"}}))
+			d.update(func(tx *acl.Tx) error {
+				k, _ := tx.Key(d.gus.Key)
+				k.Expires, k.Policies = c.own, []string{"narrow"}
+				return tx.SetKey(k)
+			})
+			key := newKey()
+			if _, err := d.AddKey(d.gus, "gus", NewKey{Fingerprint: key, Name: "phone", Expires: c.asked}, Terms{}); err != nil {
+				t.Fatal(err)
+			}
+			if e := d.last(); e.Action != acl.SelfKeyAdd || e.Object != "gus" {
+				t.Errorf("event %+v", e)
+			}
+			got := d.key(key)
+			if !got.Expires.Equal(c.want) || !slices.Equal(got.Policies, []string{"narrow"}) || got.User != "gus" || got.Origin != OriginManual {
+				t.Errorf("key %+v", got)
+			}
+			if _, err := d.AddKey(d.olga, "gus", NewKey{Fingerprint: newKey(), Expires: c.asked}, Terms{}); err != nil {
+				t.Error(err)
+			}
+			if e := d.last(); e.Action != acl.KeyAdd {
+				t.Errorf("event of the administrator %+v", e)
+			}
+		})
+	}
+}
+
+// TestOwnKeysGetNoMore: users change the names of their keys and shorten their
+// lives.
+func TestOwnKeysGetNoMore(t *testing.T) {
+	soon, later, never := noon.Add(time.Hour), noon.Add(2*time.Hour), time.Time{}
+	name, none := "phone", []string{}
+	for what, c := range map[string]struct {
+		change KeyChange
+		want   error
+	}{
+		"name":       {KeyChange{Name: &name}, nil},
+		"shorter":    {KeyChange{Expires: &noon}, nil},
+		"the same":   {KeyChange{Expires: &soon}, nil},
+		"longer":     {KeyChange{Expires: &later}, latchkey.ErrForbidden},
+		"for ever":   {KeyChange{Expires: &never}, latchkey.ErrForbidden},
+		"policies":   {KeyChange{Policies: &none}, latchkey.ErrForbidden},
+		"everything": {KeyChange{Name: &name, Expires: &soon, Policies: &none}, latchkey.ErrForbidden},
+	} {
+		d := newDesk(t)
+		d.update(func(tx *acl.Tx) error {
+			k, _ := tx.Key(d.gus.Key)
+			k.Expires = soon
+			return tx.SetKey(k)
+		})
+		_, err := d.ChangeKey(d.gus, "gus", d.gus.Key, c.change, Terms{})
+		if !errors.Is(err, c.want) {
+			t.Errorf("%s: %v, want %v", what, err, c.want)
+		}
+		if e := d.last(); e.Action != acl.SelfKeyChange || (e.Outcome == acl.OutcomeOK) != (c.want == nil) {
+			t.Errorf("%s: event %+v", what, e)
+		}
+		if k := d.key(d.gus.Key); c.want != nil && (!k.Expires.Equal(soon) || k.Name != "first") {
+			t.Errorf("%s: key %+v", what, k)
+		}
+		if _, err := d.ChangeKey(d.olga, "gus", d.gus.Key, c.change, Terms{}); err != nil {
+			t.Errorf("%s, by an administrator: %v", what, err)
+		}
+	}
+}
+
+// TestOwnName: nobody walks out of a rule, or into one, by another name.
+func TestOwnName(t *testing.T) {
+	for what, s := range map[string]acl.Statement{
+		"condition": {Effect: acl.Deny, Actions: []string{"tunnel:open"}, Resources: []string{"**"}, Conditions: []acl.Condition{
+			{Attribute: "connection.user", Operator: "equals", Values: []string{"gus"}},
+		}},
+		"resource": {Effect: acl.Allow, Actions: []string{"coap:*"}, Resources: []string{"/home/${connection.user}/*"}},
+	} {
+		d := newDesk(t)
+		if _, err := d.Rename(d.gus, "gus", "gustav", Terms{}); err != nil {
+			t.Errorf("%s: without rules about names: %v", what, err)
+		}
+		if e := d.last(); e.Action != acl.SelfRename || e.Object != "gus" {
+			t.Errorf("event %+v", e)
+		}
+		d.gus.User = "gustav"
+		d.put(d.policy("names", s))
+		if _, err := d.Rename(d.gus, "gustav", "gus", Terms{}); !errors.Is(err, latchkey.ErrForbidden) {
+			t.Errorf("%s: %v", what, err)
+		}
+		for _, a := range []Actor{d.olga, {Console: true}} {
+			if _, err := d.Rename(a, "gustav", "gustav2", Terms{}); err != nil {
+				t.Errorf("%s: %v", what, err)
+			}
+			if _, err := d.Rename(a, "gustav2", "gustav", Terms{}); err != nil {
+				t.Errorf("%s: %v", what, err)
+			}
+		}
+		if _, err := d.Rename(d.olga, "olga", "olga2", Terms{}); err != nil {
+			t.Errorf("%s: an administrator itself: %v", what, err)
+		}
+	}
+}
+
+// TestActorsAreChecked: who was somebody at the door, and is not any more, changes
+// nothing.
+func TestActorsAreChecked(t *testing.T) {
+	for what, between := range map[string]func(*desk, *acl.Tx) error{
+		"key removed": func(d *desk, tx *acl.Tx) error { return tx.RemoveKey(d.gus.Key) },
+		"key moved": func(d *desk, tx *acl.Tx) error {
+			k, _ := tx.Key(d.gus.Key)
+			k.User = "olga"
+			return tx.SetKey(k)
+		},
+		"renamed": func(_ *desk, tx *acl.Tx) error { return tx.RenameUser("gus", "other") },
+	} {
+		d := newDesk(t)
+		d.update(func(tx *acl.Tx) error { return between(d, tx) })
+		before := d.state()
+		for _, do := range []func() error{
+			func() error { return second(d.AddKey(d.gus, "gus", NewKey{Fingerprint: newKey()}, Terms{})) },
+			func() error { return d.RemoveUser(d.gus, "gus", Terms{}) },
+			func() error { return second(d.Invite(d.gus, NewInvite{User: "ida"})) },
+			func() error { return d.SetName(d.gus, "mine") },
+		} {
+			if err := do(); !errors.Is(err, latchkey.ErrRevoked) {
+				t.Errorf("%s: %v", what, err)
+			}
+			if e := d.last(); e.Outcome != acl.OutcomeRefused || e.Code != latchkey.CodeRevoked {
+				t.Errorf("%s: event %+v", what, e)
+			}
+		}
+		if after := d.state(); after != before {
+			t.Errorf("%s: something was changed", what)
+		}
+	}
+}
+
+// TestRemovingMyself ends with the user gone.
+func TestRemovingMyself(t *testing.T) {
+	d := newDesk(t)
+	if err := d.RemoveUser(d.gus, "gus", Terms{}); err != nil {
+		t.Fatal(err)
+	}
+	if e := d.last(); e.Action != acl.SelfRemove || e.User != "gus" {
+		t.Errorf("event %+v", e)
+	}
+	if _, err := d.User("gus"); !errors.Is(err, latchkey.ErrNotFound) {
+		t.Errorf("still there: %v", err)
+	}
+}
