@@ -15,17 +15,29 @@ import (
 	"time"
 )
 
-// The n-th change of the process that is to be killed. Every third removes a
-// key that an earlier one added. Each also counts itself, in the same
+// The n-th change of the process that is to be killed. Of each three, the first
+// lets a user in and invites another, with a role and a policy made for it; the
+// second lets the invited in, who uses up the invitation, and narrows the policy;
+// the third removes the first one's key. Each also counts itself, in the same
 // transaction.
 func crashChange(tx *Tx, n int) error {
 	err := tx.SetSetting("changes", strconv.Itoa(n+1))
 	if n%3 == 2 {
 		return errors.Join(err, tx.RemoveKey(fingerprint(n-2)))
 	}
-	user := fmt.Sprintf("user-%d", n)
-	return errors.Join(err, tx.AddUser(User{Name: user, Role: RoleUser}),
-		tx.AddKey(Key{Fingerprint: fingerprint(n), User: user, Name: "laptop"}))
+	user, invite := fmt.Sprintf("user-%d", n), testInviteID(n-n%3)
+	err = errors.Join(err, tx.AddUser(User{Name: user, Role: RoleUser}), tx.AddKey(Key{Fingerprint: fingerprint(n), User: user, Name: "laptop"}))
+	if n%3 == 1 {
+		return errors.Join(err, tx.RemoveInvite(invite), crashPolicy(tx, n))
+	}
+	return errors.Join(err, crashPolicy(tx, n), tx.PutRole(Role{Name: "crash", Policies: []string{"crash"}, Includes: []string{RoleGuest}}),
+		tx.PutInvite(Invite{ID: invite, User: "guest", Role: "crash"}))
+}
+
+// crashPolicy puts the policy that tells which change it is from.
+func crashPolicy(tx *Tx, n int) error {
+	p, err := NewPolicy("crash", Statement{Effect: Allow, Actions: []string{"coap:get"}, Resources: []string{"/" + strconv.Itoa(n)}})
+	return errors.Join(err, tx.PutPolicy(p))
 }
 
 // crashModel returns the keys that are there after n changes.
@@ -63,6 +75,9 @@ func commitForever(path string) error {
 	n, err := countChanges(s)
 	for ; err == nil; n++ {
 		if err = s.Update(func(tx *Tx) error { return crashChange(tx, n) }); err == nil {
+			err = s.SetAnchor(Anchor{Count: uint64(n + 1)})
+		}
+		if err == nil {
 			_, err = fmt.Println(n + 1)
 		}
 	}
@@ -129,6 +144,9 @@ func TestKill(t *testing.T) {
 		if total, err = countChanges(s); err != nil {
 			t.Fatal(err)
 		}
+		if anchored := int(s.Anchor().Count); anchored < acknowledged || anchored > total {
+			t.Errorf("seed %d, round %d: anchor %d, %d changes", seed, round, anchored, total)
+		}
 		if total != acknowledged && total != acknowledged+1 {
 			t.Errorf("seed %d, round %d: %d changes are there, %d were acknowledged", seed, round, total, acknowledged)
 		}
@@ -151,8 +169,24 @@ func whole(t *testing.T, s *Store, n int) {
 			t.Errorf("after %d changes: key %d: %+v, %t; want %t", n, i, subject, ok, want[i])
 		}
 	}
-	if got := len(s.now.Load().keys); got != len(want) {
-		t.Errorf("after %d changes: %d keys, want %d", n, got, len(want))
+	now := s.now.Load()
+	if len(now.keys) != len(want) || len(now.revoked) != n/3 {
+		t.Errorf("after %d changes: %d keys, %d removed; want %d, %d", n, len(now.keys), len(now.revoked), len(want), n/3)
+	}
+	if n == 0 {
+		return
+	}
+	if _, ok := now.invites[testInviteID(n-1)]; ok != (n%3 == 1) || len(now.invites) > 1 {
+		t.Errorf("after %d changes: the invitation is there %t, of %d", n, ok, len(now.invites))
+	}
+	last := n - 1
+	if last%3 == 2 {
+		last-- // the third of three leaves the policy alone
+	}
+	for at, want := range map[int]Effect{last: Allow, last + 1: NoMatch, last - 1: NoMatch} {
+		if d := s.Explain(&Request{Role: "crash", Action: CoAPGet, Resource: "/" + strconv.Itoa(at)}); d.Effect != want {
+			t.Errorf("after %d changes: the policy about %d: %s", n, at, d.Reason)
+		}
 	}
 }
 

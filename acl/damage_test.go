@@ -34,7 +34,18 @@ func fullFile(t testing.TB) ([]byte, map[vault.ID]vault.Record) {
 			return tx.SetSetting(fmt.Sprintf("large-%d", i), fmt.Sprint(random.Perm(2500))) // overflows its page
 		})
 	}
-	update(t, s, func(tx *Tx) error { return tx.RemoveUser("user-1-7") })
+	update(t, s, func(tx *Tx) error {
+		for i := range 20 {
+			if err := tx.PutInvite(Invite{ID: testInviteID(i), User: "carl", Role: RoleGuest, Verifier: bytes.Repeat([]byte{byte(i)}, 200)}); err != nil {
+				return err
+			}
+		}
+		return errors.Join(tx.PutRole(Role{Name: "staff", Policies: []string{RoleUser}, Includes: []string{RoleGuest}}),
+			tx.PutPolicy(rule(t, "no-put", Deny, string(CoAPPut))), tx.RemoveUser("user-1-7"))
+	})
+	if err := s.SetAnchor(Anchor{70000, oldHead}); err != nil {
+		t.Fatal(err)
+	}
 	want := s.vault.Records()
 	if err := s.Close(); err != nil {
 		t.Fatal(err)
@@ -81,7 +92,7 @@ func refusedOrSame(t *testing.T, what string, data []byte, want map[vault.ID]vau
 		}
 		return true
 	}
-	if !maps.Equal(s.vault.Records(), want) || generation(t, s) != 5 {
+	if !maps.Equal(s.vault.Records(), want) || generation(t, s) != 6 {
 		t.Errorf("%s: accepted with another content", what)
 		return false
 	}
@@ -111,6 +122,42 @@ func TestFlippedBits(t *testing.T) {
 		t.Errorf("only %d of %d flips were refused: they did not hit what counts", refused, flips)
 	}
 	t.Logf("%d of %d flips refused, the others harmless", refused, flips)
+}
+
+// Bytes changed inside of records, whatever these are about: always refused.
+func TestFlippedRecords(t *testing.T) {
+	_, records := fullFile(t)
+	path := filepath.Join(t.TempDir(), "access.db")
+	if err := vault.Create(path, kind, records); err != nil { // each record is in there once
+		t.Fatal(err)
+	}
+	data, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	buckets := make(map[string][]vault.ID)
+	for id := range records {
+		buckets[id.Bucket] = append(buckets[id.Bucket], id)
+	}
+	if len(buckets) != len(kind.Buckets) {
+		t.Fatalf("records in %d of %d buckets", len(buckets), len(kind.Buckets))
+	}
+	seed := rand.Uint64()
+	random := rand.New(rand.NewPCG(seed, 0))
+	for i := range flips {
+		ids := buckets[kind.Buckets[i%len(kind.Buckets)]]
+		id := ids[random.IntN(len(ids))]
+		at := bytes.Index(data, []byte(records[id]))
+		if at < 0 {
+			t.Fatalf("record %q in %q is not in the file", id.Key, id.Bucket)
+		}
+		damaged := bytes.Clone(data)
+		damaged[at+random.IntN(len(records[id]))] ^= byte(1 + random.IntN(255))
+		if s, err := openBytes(t, damaged); !errors.Is(err, ErrDamaged) {
+			t.Errorf("seed %d: record %q in %q: %v", seed, id.Key, id.Bucket, err)
+			s.Close()
+		}
+	}
 }
 
 func TestTruncated(t *testing.T) {

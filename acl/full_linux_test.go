@@ -1,6 +1,7 @@
 package acl
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"os"
@@ -9,6 +10,7 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+	"time"
 )
 
 func init() { children["full"] = fillUp }
@@ -44,6 +46,9 @@ func fillUp(path string) error {
 	if err := only(s, n, 7); err != nil {
 		return fmt.Errorf("after a removal that returned %w: %w", removal, err)
 	}
+	if err := narrowWhenFull(s); err != nil {
+		return err
+	}
 	if err := s.Close(); err != nil {
 		return err
 	}
@@ -54,6 +59,51 @@ func fillUp(path string) error {
 		return only(s, n, -1)
 	}
 	return only(s, n, 7)
+}
+
+// narrowWhenFull takes rights away in every way, with so much beside that it
+// cannot be written. Each holds at once, and the error says that a restart would
+// undo it.
+func narrowWhenFull(s *Store) error {
+	deny, err := NewPolicy(RoleUser, Statement{Effect: Deny, Actions: []string{"*"}, Resources: []string{"**"}})
+	if err != nil {
+		return err
+	}
+	may := func(key int) bool {
+		return s.Authorize(context.Background(), &Request{Peer: fingerprint(key), Action: CoAPPut, Resource: "/x", Time: time.Now()}) == nil
+	}
+	for i, fn := range []func(*Tx) error{
+		func(tx *Tx) error { return tx.RemoveKey(fingerprint(10)) },
+		func(tx *Tx) error { return tx.SetRole("user-11", RoleGuest) },
+		func(tx *Tx) error {
+			return tx.SetUser(User{Name: "user-12", Role: RoleUser, Expires: time.Unix(1e9, 0)})
+		},
+		func(tx *Tx) error {
+			return tx.SetKey(Key{Fingerprint: fingerprint(13), User: "user-13", Expires: time.Unix(1e9, 0)})
+		},
+		func(tx *Tx) error { return tx.RemoveUser("user-14") },
+		func(tx *Tx) error { return tx.PutPolicy(deny) }, // everybody's
+	} {
+		key := 10 + i
+		if !may(key) {
+			return fmt.Errorf("key %d may not to begin with", key)
+		}
+		err := s.Update(func(tx *Tx) error {
+			for j := range 8 {
+				if err := tx.SetSetting(fmt.Sprintf("ballast-%d", j), strings.Repeat("x", MaxSetting)); err != nil {
+					return err
+				}
+			}
+			return fn(tx)
+		})
+		if !errors.Is(err, ErrHeld) || !strings.Contains(err.Error(), "restart") {
+			return fmt.Errorf("key %d: Update returns %w", key, err)
+		}
+		if may(key) {
+			return fmt.Errorf("key %d still may", key)
+		}
+	}
+	return nil
 }
 
 func crashAdd(tx *Tx, n int) error {

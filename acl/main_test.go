@@ -13,6 +13,7 @@ const childMode = "LATCHKEY_ACL_CHILD"
 var children = map[string]func(path string) error{
 	"commit": commitForever,
 	"create": createOnce,
+	"open":   openOnce,
 }
 
 func TestMain(m *testing.M) {

@@ -1,6 +1,7 @@
 package acl
 
 import (
+	"bufio"
 	"bytes"
 	"compress/gzip"
 	"encoding/binary"
@@ -8,8 +9,10 @@ import (
 	"fmt"
 	"io"
 	"maps"
+	"math/rand/v2"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -180,4 +183,78 @@ func TestMigrateKeepsChangedPolicies(t *testing.T) {
 			t.Errorf("%s: the version before opens it: %v", name, err)
 		}
 	}
+}
+
+// openOnce says that it begins, and opens a store.
+func openOnce(path string) error {
+	fmt.Println("begin")
+	s, err := Open(path)
+	if err != nil {
+		return err
+	}
+	return s.Close()
+}
+
+// TestKillMigrate kills a process while it brings a file forward. Then the file is
+// of the one version or of the other, whole.
+func TestKillMigrate(t *testing.T) {
+	data, ok := oldFile(t, 1)
+	if !ok {
+		return
+	}
+	random := rand.New(rand.NewPCG(rand.Uint64(), 0))
+	dir, migrated := t.TempDir(), 0
+	for round := range createKills {
+		path := filepath.Join(dir, strconv.Itoa(round)+".db")
+		if err := os.WriteFile(path, data, 0o600); err != nil {
+			t.Fatal(err)
+		}
+		cmd := child(t, "open", path)
+		pipe, err := cmd.StdoutPipe()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := cmd.Start(); err != nil {
+			t.Fatal(err)
+		}
+		if line, err := bufio.NewReader(pipe).ReadString('\n'); line != "begin\n" {
+			t.Fatal(line, err)
+		}
+		time.AfterFunc(time.Duration(random.IntN(10_000))*time.Microsecond, func() { _ = cmd.Process.Kill() })
+		_ = cmd.Wait() // killed, or done
+		if migratedV1(t, path) {
+			migrated++
+		}
+	}
+	t.Logf("%d of %d processes brought the file forward before they were killed", migrated, createKills)
+}
+
+// migratedV1 demands that the file is the old one of version 1 or what becomes of
+// it, and opens. It reports whether it was brought forward already.
+func migratedV1(t *testing.T, path string) bool {
+	t.Helper()
+	first := *kind
+	first.Version = 1
+	v, err := vault.Open(path, &first, func(map[vault.ID]vault.Record) error { return nil })
+	migrated := errors.Is(err, ErrNewer)
+	if err == nil {
+		err = v.Close()
+	}
+	if err != nil && !migrated {
+		t.Errorf("%s: %v", path, err)
+	}
+	s, err := Open(path)
+	if err != nil {
+		t.Fatalf("%s: %v", path, err)
+	}
+	defer s.Close()
+	view(t, s, func(tx *Tx) {
+		if got, want := oldContent(t, tx), wantOldContent(t, Role{"night-watch", []string{"guest", "night"}, nil}, 5); got != want || tx.Generation() != 5 {
+			t.Errorf("generation %d, got  %s\nwant %s", tx.Generation(), got, want)
+		}
+	})
+	if err := s.Authorize(t.Context(), &Request{Peer: fingerprint(9), Action: TokenLogin, Resource: "/token"}); err != nil {
+		t.Errorf("a stranger shows a token: %v", err)
+	}
+	return migrated
 }

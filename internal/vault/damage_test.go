@@ -189,9 +189,12 @@ func TestFlippedBits(t *testing.T) {
 	for range flips {
 		damaged := bytes.Clone(data)
 		at := live[random.IntN(len(live))]*pageSize + random.IntN(pageSize)
-		bit := random.IntN(8)
-		damaged[at] ^= 1 << bit
-		what := fmt.Sprintf("seed %d: page %d, byte %d, bit %d", seed, at/pageSize, at%pageSize, bit)
+		mask := byte(1 + random.IntN(255)) // a whole byte, or one bit of it
+		if random.IntN(2) == 0 {
+			mask = 1 << random.IntN(8)
+		}
+		damaged[at] ^= mask
+		what := fmt.Sprintf("seed %d: page %d, byte %d, mask %x", seed, at/pageSize, at%pageSize, mask)
 		if refusedOrSame(t, what, damaged, want) {
 			refused++
 		}
