@@ -22,9 +22,12 @@ type clock struct {
 }
 
 // newClock returns a clock that has never been before what the program and the
-// store have seen.
-func newClock(store *acl.Store, changed func(known bool, now time.Time)) *clock {
-	c := &clock{floor: noEarlier, wall: time.Now, changed: changed}
+// store have seen. wall is nil for the clock of the machine.
+func newClock(store *acl.Store, wall func() time.Time, changed func(known bool, now time.Time)) *clock {
+	c := &clock{floor: noEarlier, wall: wall, changed: changed}
+	if wall == nil {
+		c.wall = time.Now
+	}
 	if b, ok := debug.ReadBuildInfo(); ok {
 		for _, s := range b.Settings {
 			if s.Key == "vcs.time" {

@@ -77,7 +77,8 @@ type Device struct {
 	Ready       func(Info) // called once, when the device serves
 	Logger      *slog.Logger
 
-	bearer bearer.Options // for Tokens; tests fetch keys from this machine
+	bearer bearer.Options   // for Tokens; tests fetch keys from this machine
+	wall   func() time.Time // nil: the machine's clock
 
 	mu  sync.Mutex // guards run
 	run *server    // nil while not serving

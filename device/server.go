@@ -103,7 +103,7 @@ func (s *server) configure() error {
 	}
 	s.door = newDoor(hook, s.limits, s.log)
 	s.door.prompt = s.dev.Authorize == nil
-	s.clock = newClock(s.access, s.clockChanged)
+	s.clock = newClock(s.access, s.dev.wall, s.clockChanged)
 	if err := s.openAudit(); err != nil {
 		return err
 	}
