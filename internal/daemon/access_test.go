@@ -15,8 +15,10 @@ import (
 	"sync"
 	"sync/atomic"
 	"testing"
+	"time"
 
 	"github.com/latchkey-dev/latchkey"
+	"github.com/latchkey-dev/latchkey/acl"
 	"github.com/latchkey-dev/latchkey/client"
 	"github.com/latchkey-dev/latchkey/internal/settings"
 )
@@ -62,18 +64,9 @@ func (o *owner) questions() string {
 func TestWebhook(t *testing.T) {
 	first, second := newOwner(t), newOwner(t)
 	dir := initDir(t)
-	edit(t, dir, "limits: {}", "limits: {}\nauthorize: {webhook: 'unix:"+first.socket+"', timeout: 10s}")
+	edit(t, dir, "authorize: {}", "authorize: {webhook: 'unix:"+first.socket+"', timeout: 10s}")
 	r := start(t, dir)
-	text, err := control(t, dir).PairingURL(t.Context())
-	check(t, err)
-	u, err := latchkey.ParsePairingURL(text)
-	check(t, err)
-	c := &client.Client{Dir: t.TempDir(), NoDiscovery: true}
-	_, err = c.Pair(t.Context(), u, client.PairOptions{Alias: "home", User: "alice"})
-	check(t, err)
-	conn, err := c.Dial(t.Context(), "home")
-	check(t, err)
-	defer conn.Close()
+	conn := owned(t, dir)
 	get := func() latchkey.Code {
 		_, err := conn.Get(t.Context(), "/device/info")
 		return latchkey.CodeOf(err)
@@ -88,7 +81,7 @@ func TestWebhook(t *testing.T) {
 	if got := first.questions(); !strings.Contains(got, `"user":"alice","role":"admin","action":"coap:get","resource":"/device/info"`) {
 		t.Errorf("the owner was asked\n%s", got)
 	}
-	_, err = conn.Do(t.Context(), &client.Request{Method: client.PUT, Path: "/light", Accept: client.NoFormat, Body: []byte("canary")})
+	_, err := conn.Do(t.Context(), &client.Request{Method: client.PUT, Path: "/light", Accept: client.NoFormat, Body: []byte("canary")})
 	if code := latchkey.CodeOf(err); code != latchkey.CodeNotFound {
 		t.Errorf("PUT /light: %v", err)
 	}
@@ -118,6 +111,79 @@ func TestWebhook(t *testing.T) {
 		t.Errorf("without the owner: %v", code)
 	}
 	r.log.await(t, "webhook does not answer")
+}
+
+// Issuers come and go with a reload.
+func TestReloadIssuers(t *testing.T) {
+	dir := initDir(t)
+	r := start(t, dir)
+	conn := owned(t, dir)
+	login := func() latchkey.Code {
+		_, err := conn.Do(t.Context(), &client.Request{Method: client.POST, Path: "/token", Accept: client.NoFormat, Body: []byte("a.b.c")})
+		return latchkey.CodeOf(err)
+	}
+	if code := login(); code != latchkey.CodeNotFound {
+		t.Errorf("without issuers: %v", code)
+	}
+	const issuer = "tokens: [{issuer: i, jwks: 'https://idp.example/', roles: {staff: user}}]"
+	edit(t, dir, "tokens: []", issuer)
+	r.hup(t, "msg=reloaded")
+	if code := login(); code != latchkey.CodeForbidden {
+		t.Errorf("with an issuer: %v", code)
+	}
+	edit(t, dir, issuer, "tokens: []")
+	edit(t, dir, "127.0.0.1:0", "127.0.0.1:1")
+	r.hup(t, "next start")
+	if code := login(); code != latchkey.CodeNotFound {
+		t.Errorf("without issuers again: %v", code)
+	}
+}
+
+// owned pairs a client with the daemon on dir and connects to it.
+func owned(t *testing.T, dir string) *client.Conn {
+	t.Helper()
+	text, err := control(t, dir).PairingURL(t.Context())
+	check(t, err)
+	u, err := latchkey.ParsePairingURL(text)
+	check(t, err)
+	c := &client.Client{Dir: t.TempDir(), NoDiscovery: true}
+	_, err = c.Pair(t.Context(), u, client.PairOptions{Alias: "home", User: "alice"})
+	check(t, err)
+	conn, err := c.Dial(t.Context(), "home")
+	check(t, err)
+	t.Cleanup(func() { _ = conn.Close() })
+	return conn
+}
+
+// The program is not asked about those whose time is over.
+func TestWebhookExpiry(t *testing.T) {
+	o := newOwner(t)
+	access, err := acl.Create(filepath.Join(t.TempDir(), "access.db"))
+	check(t, err)
+	defer access.Close()
+	now, key, stranger := time.Now(), newKey(t), newKey(t)
+	check(t, access.Update(func(tx *acl.Tx) error {
+		return errors.Join(
+			tx.AddUser(acl.User{Name: "alice", Role: "user", Expires: now.Add(time.Hour)}),
+			tx.AddKey(acl.Key{Fingerprint: key, User: "alice", Name: "laptop", Added: now, Origin: "manual"}),
+		)
+	}))
+	d, err := newDelegate(Authorize{Webhook: "unix:" + o.socket}, access, silent())
+	check(t, err)
+	defer func() { check(t, d.close()) }()
+	for name, test := range map[string]struct {
+		key  latchkey.Fingerprint
+		now  time.Time
+		want latchkey.Code
+	}{
+		"in time": {key, now, 0}, "late": {key, now.Add(time.Hour), latchkey.CodeForbidden}, "clock unknown": {key, time.Time{}, latchkey.CodeForbidden},
+		"no user": {stranger, now.Add(time.Hour), 0}, "no user, clock unknown": {stranger, time.Time{}, 0},
+	} {
+		err := d.authorize(t.Context(), &acl.Request{Peer: test.key, Action: acl.CoAPGet, Resource: "/light", Time: test.now})
+		if latchkey.CodeOf(err) != test.want || (o.questions() != "") != (err == nil) {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
 }
 
 // A file with certificates is looked for beside the configuration, and a Unix

@@ -25,7 +25,7 @@ type Config struct {
 	Services    []device.Service
 	Routes      []device.Route
 	Pairing     pairing.Modes
-	Tokens      []TokenIssuer
+	Tokens      []device.TokenIssuer
 	Authorize   Authorize
 	Limits      device.Limits
 	Level       slog.Level

@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/latchkey-dev/latchkey/acl"
+	"github.com/latchkey-dev/latchkey/device"
 	"github.com/latchkey-dev/latchkey/internal/bearer"
 	"github.com/latchkey-dev/latchkey/internal/settings"
 	"github.com/latchkey-dev/latchkey/internal/webhook"
@@ -24,19 +25,8 @@ const (
 	maxCA      = 1 << 20 // bytes
 )
 
-// A TokenIssuer is somebody whose tokens log in here; see device.TokenIssuer.
-type TokenIssuer struct {
-	Issuer       string
-	Audience     string // "": the device's id
-	JWKS         string
-	Algorithms   []string
-	RoleClaim    string
-	Roles        map[string]string // what the claim says: a role of this device
-	AllowPrivate bool
-}
-
 // issuerList is a list of issuers, in the order of the file.
-type issuerList []TokenIssuer
+type issuerList []device.TokenIssuer
 
 // UnmarshalYAML implements the decoder of package settings.
 func (l *issuerList) UnmarshalYAML(n settings.Node) error {
@@ -47,13 +37,13 @@ func (l *issuerList) UnmarshalYAML(n settings.Node) error {
 	if len(nodes) > maxIssuers {
 		return settings.FailAt(n, "there are more than %d issuers", maxIssuers)
 	}
-	list := issuerList{}
+	var list issuerList
 	for _, node := range nodes {
 		is, err := readIssuer(node)
 		if err != nil {
 			return err
 		}
-		if slices.ContainsFunc(list, func(other TokenIssuer) bool { return other.Issuer == is.Issuer }) {
+		if slices.ContainsFunc(list, func(other device.TokenIssuer) bool { return other.Issuer == is.Issuer }) {
 			return settings.FailAt(node, "issuer %q stands there twice", is.Issuer)
 		}
 		list = append(list, is)
@@ -62,7 +52,7 @@ func (l *issuerList) UnmarshalYAML(n settings.Node) error {
 	return nil
 }
 
-func readIssuer(node settings.Node) (TokenIssuer, error) {
+func readIssuer(node settings.Node) (device.TokenIssuer, error) {
 	var v struct {
 		Issuer         string   `yaml:"issuer"`
 		Audience       string   `yaml:"audience"`
@@ -74,9 +64,12 @@ func readIssuer(node settings.Node) (TokenIssuer, error) {
 		AllowPrivate   bool     `yaml:"allow_private"`
 	}
 	if err := settings.DecodeNode(node, &v); err != nil {
-		return TokenIssuer{}, err
+		return device.TokenIssuer{}, err
 	}
-	is := TokenIssuer{v.Issuer, v.Audience, v.JWKS, v.Algorithms, v.RoleClaim, v.Roles, v.AllowPrivate}
+	is := device.TokenIssuer{
+		Issuer: v.Issuer, Audience: v.Audience, JWKS: v.JWKS, Algorithms: v.Algorithms,
+		RoleClaim: v.RoleClaim, Roles: v.Roles, AllowPrivate: v.AllowPrivate,
+	}
 	check := bearer.Issuer{
 		Issuer: v.Issuer, Audience: v.Audience, JWKS: v.JWKS, Algorithms: v.Algorithms,
 		RequireBinding: v.RequireBinding, AllowPrivate: v.AllowPrivate,
@@ -85,10 +78,10 @@ func readIssuer(node settings.Node) (TokenIssuer, error) {
 		check.Audience = "the device's id" // which the key decides, if nothing else
 	}
 	if _, err := bearer.New([]bearer.Issuer{check}, bearer.Options{Login: true}); err != nil {
-		return TokenIssuer{}, settings.FailAt(node, "%s", strings.TrimPrefix(err.Error(), "bearer: "))
+		return device.TokenIssuer{}, settings.FailAt(node, "%s", strings.TrimPrefix(err.Error(), "bearer: "))
 	}
 	if len(is.Roles) == 0 {
-		return TokenIssuer{}, settings.FailAt(node, "issuer %q has no roles: roles says which role of this device each value of the claim stands for", is.Issuer)
+		return device.TokenIssuer{}, settings.FailAt(node, "issuer %q has no roles: roles says which role of this device each value of the claim stands for", is.Issuer)
 	}
 	return is, nil
 }

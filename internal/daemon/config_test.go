@@ -69,7 +69,7 @@ authorize: {webhook: 'unix:/run/opa.sock:/v1/data/home/allow', timeout: 500ms}
 		},
 		Basestation: Basestation{[]string{"203.0.113.5:5684", "[2001:db8::5]:443", "b.example:5684"}, key(someKey)},
 		Limits:      device.Limits{Sessions: 7, UnpairedLife: 90 * time.Second, Body: 4096},
-		Tokens: []TokenIssuer{
+		Tokens: []device.TokenIssuer{
 			{Issuer: "https://idp.example", JWKS: "https://idp.example/keys", Roles: map[string]string{"staff": "user", "7": "guest"}},
 			{
 				Issuer: "two", Audience: "acme/gw-7", JWKS: "https://10.0.0.1/k", Algorithms: []string{"RS256"},

@@ -138,7 +138,22 @@ func (s Setup) config() ([]byte, error) {
 	line("")
 	line("# sessions, unpaired, unpaired_life, streams, body, observations, dial_time")
 	line("limits: {}")
+	line("")
+	access(line)
 	return []byte(b.String()), nil
+}
+
+// access writes who else decides, which is nobody.
+func access(line func(format string, args ...any)) {
+	line("# Whose JSON Web Tokens log in here, such as")
+	line("#   - issuer: https://idp.example")
+	line("#     jwks: https://idp.example/keys")
+	line("#     roles: {staff: user} # what the claim role says, and the role of this device")
+	line("tokens: []")
+	line("")
+	line("# A program that decides in place of the policies, such as")
+	line("#   webhook: unix:/run/opa/opa.sock")
+	line("authorize: {}")
 }
 
 // basestation writes where clients of other networks meet the device.

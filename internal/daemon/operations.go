@@ -65,7 +65,7 @@ func newDevice(c *Config, identity *latchkey.Identity, access *acl.Store, log *s
 		Identity: identity, Access: access, Logger: log,
 		ID: c.ID, Name: c.Name, Addr: c.Listen, Pairing: c.Pairing,
 		Basestations: c.Basestation.Addrs, BasestationKey: c.Basestation.Key,
-		Services: c.Services, Routes: c.Routes, Limits: c.Limits, NoDiscovery: !c.Discovery,
+		Services: c.Services, Routes: c.Routes, Tokens: c.Tokens, Limits: c.Limits, NoDiscovery: !c.Discovery,
 	}
 }
 

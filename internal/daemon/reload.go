@@ -46,6 +46,9 @@ func (d *daemon) apply(next *Config) error {
 	if err := d.dev.ConfigurePairing(next.Pairing); err != nil {
 		return fmt.Errorf("pairing: %w", err)
 	}
+	if err := d.dev.SetTokens(next.Tokens); err != nil {
+		return fmt.Errorf("tokens: %w", err)
+	}
 	if err := d.hook.set(next.Authorize); err != nil {
 		return fmt.Errorf("authorize: %w", err)
 	}

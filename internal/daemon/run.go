@@ -75,7 +75,7 @@ func (d *daemon) adopt(c *Config) {
 func (d *daemon) serve(ctx context.Context, identity *latchkey.Identity, access *acl.Store) (err error) {
 	ready := make(chan device.Info, 1)
 	d.dev = newDevice(d.config.Load(), identity, access, d.Log)
-	if d.hook, err = newDelegate(d.config.Load().Authorize, d.Log); err != nil {
+	if d.hook, err = newDelegate(d.config.Load().Authorize, access, d.Log); err != nil {
 		return err
 	}
 	defer func() { err = errors.Join(err, d.hook.close()) }()

@@ -99,10 +99,10 @@ func (c *Client) Close() error {
 	return nil
 }
 
-// Authorize asks about r; nil means yes. It is a device.AuthorizeFunc. Every
+// Ask asks about r; nil means yes. It is a device.AuthorizeFunc. Every
 // error matches latchkey.ErrForbidden, but that for a token whose time is over,
 // which nobody is asked about: it matches latchkey.ErrTokenExpired.
-func (c *Client) Authorize(ctx context.Context, r *acl.Request) error {
+func (c *Client) Ask(ctx context.Context, r *acl.Request) error {
 	if err := checkToken(r); err != nil {
 		return err
 	}
@@ -110,7 +110,7 @@ func (c *Client) Authorize(ctx context.Context, r *acl.Request) error {
 	if err != nil {
 		return refusal(err)
 	}
-	allowed, err := c.ask(ctx, question)
+	allowed, err := c.post(ctx, question)
 	switch {
 	case err != nil:
 		if ctx.Err() == nil && !c.failing.Swap(true) {
@@ -126,11 +126,11 @@ func (c *Client) Authorize(ctx context.Context, r *acl.Request) error {
 	return nil
 }
 
-// checkToken refuses strangers whose token is over. The program is not relied on
-// for that.
+// checkToken refuses strangers whose token is over, but to log in with another.
+// The program is not relied on for that.
 func checkToken(r *acl.Request) error {
 	switch {
-	case r.Token == nil || r.User != "":
+	case r.Token == nil || r.User != "" || r.Action == acl.TokenLogin:
 		return nil
 	case r.Time.IsZero():
 		return fmt.Errorf("%w: nobody knows whether the token is still valid", latchkey.ErrForbidden)
@@ -142,8 +142,8 @@ func checkToken(r *acl.Request) error {
 
 func refusal(err error) error { return fmt.Errorf("%w: webhook: %w", latchkey.ErrForbidden, err) }
 
-// ask posts the question and reads the answer. Its errors hold nothing of either.
-func (c *Client) ask(ctx context.Context, question []byte) (bool, error) {
+// post sends the question and reads the answer. Its errors hold nothing of either.
+func (c *Client) post(ctx context.Context, question []byte) (bool, error) {
 	ctx, cancel := context.WithTimeout(ctx, c.timeout)
 	defer cancel()
 	request, err := http.NewRequestWithContext(ctx, http.MethodPost, c.url, bytes.NewReader(question))

@@ -129,7 +129,7 @@ func TestAnswers(t *testing.T) {
 		`{"x":"` + strings.Repeat("x", maxAnswer-100) + `","result":true}`:                    true,
 	} {
 		body.Store(text)
-		err := c.Authorize(t.Context(), get("/light"))
+		err := c.Ask(t.Context(), get("/light"))
 		if (err == nil) != want || err != nil && latchkey.CodeOf(err) != latchkey.CodeForbidden {
 			t.Errorf("%.60q: %v", text, err)
 		}
@@ -200,7 +200,7 @@ func TestFailures(t *testing.T) {
 			t.Parallel()
 			_, where := local(t, h)
 			c := open(t, Config{URL: where, Timeout: 300 * time.Millisecond})
-			if err := c.Authorize(t.Context(), get("/light")); latchkey.CodeOf(err) != latchkey.CodeForbidden {
+			if err := c.Ask(t.Context(), get("/light")); latchkey.CodeOf(err) != latchkey.CodeForbidden {
 				t.Errorf("%v", err)
 			}
 		})
@@ -220,7 +220,7 @@ func TestRedirect(t *testing.T) {
 			http.Redirect(w, r, "/yes", code)
 		}))
 		c := open(t, Config{URL: where, Timeout: patient})
-		if err := c.Authorize(t.Context(), get("/light")); latchkey.CodeOf(err) != latchkey.CodeForbidden || asked.Load() != 1 {
+		if err := c.Ask(t.Context(), get("/light")); latchkey.CodeOf(err) != latchkey.CodeForbidden || asked.Load() != 1 {
 			t.Errorf("%d: %v after %d questions", code, err, asked.Load())
 		}
 	}
@@ -235,7 +235,7 @@ func TestNobodyThere(t *testing.T) {
 	_ = l.Close()
 	for _, where := range []string{"unix:" + filepath.Join(t.TempDir(), "none"), "unix:" + t.TempDir(), "https://" + closed, "https://nobody.invalid"} {
 		c := open(t, Config{URL: where, Timeout: patient})
-		if err := c.Authorize(t.Context(), get("/light")); latchkey.CodeOf(err) != latchkey.CodeForbidden {
+		if err := c.Ask(t.Context(), get("/light")); latchkey.CodeOf(err) != latchkey.CodeForbidden {
 			t.Errorf("%s: %v", where, err)
 		}
 	}
@@ -243,7 +243,7 @@ func TestNobodyThere(t *testing.T) {
 
 func TestTLS(t *testing.T) {
 	s, roots := remote(t, answer(`{"result":true}`))
-	if err := open(t, Config{URL: s.URL, Roots: roots, Timeout: patient}).Authorize(t.Context(), get("/light")); err != nil {
+	if err := open(t, Config{URL: s.URL, Roots: roots, Timeout: patient}).Ask(t.Context(), get("/light")); err != nil {
 		t.Fatal(err)
 	}
 	_, port, err := net.SplitHostPort(s.Listener.Addr().String())
@@ -259,7 +259,7 @@ func TestTLS(t *testing.T) {
 		"no TLS":          {URL: strings.Replace(plain.URL, "http:", "https:", 1), Roots: roots},
 	} {
 		c.Timeout = patient
-		if err := open(t, c).Authorize(t.Context(), get("/light")); latchkey.CodeOf(err) != latchkey.CodeForbidden {
+		if err := open(t, c).Ask(t.Context(), get("/light")); latchkey.CodeOf(err) != latchkey.CodeForbidden {
 			t.Errorf("%s: %v", name, err)
 		}
 	}
@@ -275,7 +275,7 @@ func TestNoProxy(t *testing.T) {
 	if c.http.Transport.(*http.Transport).Proxy != nil {
 		t.Error("there is a proxy")
 	}
-	if err := c.Authorize(t.Context(), get("/light")); err != nil {
+	if err := c.Ask(t.Context(), get("/light")); err != nil {
 		t.Error(err)
 	}
 }
@@ -304,7 +304,7 @@ func TestConnections(t *testing.T) {
 	roots.AddCert(s.Certificate())
 	c := open(t, Config{URL: s.URL, Roots: roots, Timeout: patient})
 	for range 20 {
-		if err := c.Authorize(t.Context(), get("/light")); err != nil {
+		if err := c.Ask(t.Context(), get("/light")); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -313,7 +313,7 @@ func TestConnections(t *testing.T) {
 	}
 	for range 20 {
 		s.CloseClientConnections()
-		if err := c.Authorize(t.Context(), get("/light")); err != nil {
+		if err := c.Ask(t.Context(), get("/light")); err != nil {
 			t.Errorf("after the server closed its connections: %v", err)
 		}
 	}
@@ -321,7 +321,7 @@ func TestConnections(t *testing.T) {
 	var wg sync.WaitGroup
 	for range 200 {
 		wg.Go(func() {
-			if err := c.Authorize(t.Context(), get("/light")); err != nil {
+			if err := c.Ask(t.Context(), get("/light")); err != nil {
 				t.Error(err)
 			}
 		})
@@ -344,7 +344,7 @@ func TestCallerEnds(t *testing.T) {
 	c := open(t, Config{URL: where, Timeout: patient, Log: slog.New(slog.NewTextHandler(&lines, nil))})
 	ctx, cancel := context.WithCancel(t.Context())
 	go func() { <-asked; cancel() }()
-	if err := c.Authorize(ctx, get("/light")); !errors.Is(err, context.Canceled) || latchkey.CodeOf(err) != latchkey.CodeForbidden {
+	if err := c.Ask(ctx, get("/light")); !errors.Is(err, context.Canceled) || latchkey.CodeOf(err) != latchkey.CodeForbidden {
 		t.Errorf("%v", err)
 	}
 	if text := lines.String(); text != "" {
@@ -383,7 +383,7 @@ func TestOutageLog(t *testing.T) {
 	for _, state := range []bool{false, true, false, true} {
 		broken.Store(state)
 		for range 3 {
-			if err := c.Authorize(t.Context(), get("/canary")); err == nil || strings.Contains(err.Error(), "canary") {
+			if err := c.Ask(t.Context(), get("/canary")); err == nil || strings.Contains(err.Error(), "canary") {
 				t.Errorf("%v", err)
 			}
 		}
@@ -402,20 +402,22 @@ func TestToken(t *testing.T) {
 	}))
 	c := open(t, Config{URL: where, Timeout: patient})
 	for name, test := range map[string]struct {
-		user string
-		now  time.Time
-		want latchkey.Code
+		user   string
+		action acl.Action
+		now    time.Time
+		want   latchkey.Code
 	}{
-		"valid":         {"", noon.Add(-time.Second), 0},
-		"over":          {"", noon, latchkey.CodeTokenExpired},
-		"long over":     {"", noon.Add(time.Hour), latchkey.CodeTokenExpired},
-		"clock unknown": {"", time.Time{}, latchkey.CodeForbidden},
-		"of a user":     {"alice", noon.Add(time.Hour), 0},
+		"valid":         {"", acl.CoAPGet, noon.Add(-time.Second), 0},
+		"over":          {"", acl.CoAPGet, noon, latchkey.CodeTokenExpired},
+		"long over":     {"", acl.TunnelOpen, noon.Add(time.Hour), latchkey.CodeTokenExpired},
+		"clock unknown": {"", acl.CoAPGet, time.Time{}, latchkey.CodeForbidden},
+		"of a user":     {"alice", acl.CoAPGet, noon.Add(time.Hour), 0},
+		"a fresh one":   {"", acl.TokenLogin, noon.Add(time.Hour), 0},
 	} {
 		asked.Store(0)
 		r := get("/light")
-		r.User, r.Time, r.Token = test.user, test.now, &acl.Token{Issuer: "i", Role: "guest", Expires: noon}
-		err := c.Authorize(t.Context(), r)
+		r.User, r.Action, r.Time, r.Token = test.user, test.action, test.now, &acl.Token{Issuer: "i", Role: "guest", Expires: noon}
+		err := c.Ask(t.Context(), r)
 		if latchkey.CodeOf(err) != test.want || (asked.Load() == 1) != (err == nil) {
 			t.Errorf("%s: %v after %d questions", name, err, asked.Load())
 		}
@@ -438,7 +440,7 @@ func FuzzAnswer(f *testing.F) {
 	})
 }
 
-func BenchmarkAuthorize(b *testing.B) {
+func BenchmarkAsk(b *testing.B) {
 	socket := filepath.Join(b.TempDir(), "s")
 	l, err := net.Listen("unix", socket)
 	if err != nil {
@@ -450,7 +452,7 @@ func BenchmarkAuthorize(b *testing.B) {
 	c := open(b, Config{URL: "unix:" + socket, Timeout: patient})
 	b.ReportAllocs()
 	for b.Loop() {
-		if err := c.Authorize(b.Context(), get("/light")); err != nil {
+		if err := c.Ask(b.Context(), get("/light")); err != nil {
 			b.Fatal(err)
 		}
 	}

@@ -84,7 +84,7 @@ func TestUnfitText(t *testing.T) {
 	} {
 		r := full()
 		change(r)
-		if err := c.Authorize(t.Context(), r); latchkey.CodeOf(err) != latchkey.CodeForbidden {
+		if err := c.Ask(t.Context(), r); latchkey.CodeOf(err) != latchkey.CodeForbidden {
 			t.Errorf("%s: %v", name, err)
 		}
 	}
@@ -151,7 +151,7 @@ func TestWholeRequest(t *testing.T) {
 		{Config{URL: s.URL + "/x%2Fy", Roots: roots}, "/x%2Fy", s.Listener.Addr().String()},
 	} {
 		test.c.Timeout = patient
-		if err := open(t, test.c).Authorize(t.Context(), full()); err != nil {
+		if err := open(t, test.c).Ask(t.Context(), full()); err != nil {
 			t.Fatal(err)
 		}
 		got := <-requests

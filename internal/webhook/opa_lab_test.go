@@ -146,23 +146,23 @@ func testSocket(t *testing.T, bin string) {
 		"technician of other group": {technician([]any{"guests"}, nil), false},
 		"quotes in a name":          {request("bob", "user", acl.CoAPPut, `/x","resource":"/light/1`, acl.PathLocal), false},
 	} {
-		if err := c.Authorize(t.Context(), test.r); (err == nil) != test.want || err != nil && latchkey.CodeOf(err) != latchkey.CodeForbidden {
+		if err := c.Ask(t.Context(), test.r); (err == nil) != test.want || err != nil && latchkey.CodeOf(err) != latchkey.CodeForbidden {
 			t.Errorf("%s: %v", name, err)
 		}
 	}
 
 	everything := request("alice", "admin", acl.CoAPGet, "/light/1", acl.PathLocal)
 	for _, where := range []string{":/v1/data/latchkey/none", ":/v1/data/latchkey", ":/v1/data", ":/v1/data/system/main", ":/", ":/health", ":/v0/data/latchkey/allow", ":/v1/policies", ":/none"} {
-		if err := open(t, Config{URL: "unix:" + socket + where, Timeout: patient}).Authorize(t.Context(), everything); err == nil {
+		if err := open(t, Config{URL: "unix:" + socket + where, Timeout: patient}).Ask(t.Context(), everything); err == nil {
 			t.Errorf("%s is a yes", where)
 		}
 	}
-	if err := open(t, Config{URL: "unix:" + socket + ":/v1/data/latchkey/allow?metrics&instrument", Timeout: patient}).Authorize(t.Context(), everything); err != nil {
+	if err := open(t, Config{URL: "unix:" + socket + ":/v1/data/latchkey/allow?metrics&instrument", Timeout: patient}).Ask(t.Context(), everything); err != nil {
 		t.Errorf("with metrics: %v", err)
 	}
 	curl(t, socket)
 	stop()
-	if err := c.Authorize(t.Context(), everything); latchkey.CodeOf(err) != latchkey.CodeForbidden {
+	if err := c.Ask(t.Context(), everything); latchkey.CodeOf(err) != latchkey.CodeForbidden {
 		t.Errorf("without opa: %v", err)
 	}
 }
@@ -193,7 +193,7 @@ func testTLS(t *testing.T, bin string) {
 	roots := x509.NewCertPool()
 	roots.AppendCertsFromPEM(text)
 	everything := &acl.Request{User: "alice", Role: "admin", Action: acl.CoAPGet, Resource: "/light/1", Path: acl.PathLocal}
-	if err := open(t, Config{URL: "https://" + addr, Roots: roots, Timeout: patient}).Authorize(t.Context(), everything); err != nil {
+	if err := open(t, Config{URL: "https://" + addr, Roots: roots, Timeout: patient}).Ask(t.Context(), everything); err != nil {
 		t.Error(err)
 	}
 	for name, c := range map[string]Config{
@@ -201,7 +201,7 @@ func testTLS(t *testing.T, bin string) {
 		"wrong name":     {URL: "https://" + strings.Replace(addr, "127.0.0.1", "localhost", 1), Roots: roots},
 	} {
 		c.Timeout = patient
-		if err := open(t, c).Authorize(t.Context(), everything); latchkey.CodeOf(err) != latchkey.CodeForbidden {
+		if err := open(t, c).Ask(t.Context(), everything); latchkey.CodeOf(err) != latchkey.CodeForbidden {
 			t.Errorf("%s: %v", name, err)
 		}
 	}
