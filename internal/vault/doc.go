@@ -17,6 +17,9 @@
 // The owner decodes the records and keeps its own state in memory; the vault is
 // touched for changes only. Missing files are not made by Open, only by Create.
 //
+// A file of an earlier version is brought forward when it is opened, by what
+// Kind.Migrate says; one of a later version is refused.
+//
 // Reading the source: vault.go for the order of things, file.go and record.go for
 // what is on disk, pages.go for the check before bbolt maps the file.
 package vault
