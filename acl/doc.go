@@ -22,8 +22,39 @@
 // ${name} stands for an attribute of the request. Its value is compared byte by
 // byte and within one segment; a user who is called * matches nothing but a *.
 //
+// Conditions compare an attribute with values. Several conditions of a statement
+// must all hold, and of several values one is enough:
+//
+//	connection.user, connection.role,     equals, not-equals      text
+//	  key.fingerprint, key.origin,
+//	  device.id, device.product, device.unit
+//	connection.path                       equals, not-equals      local, direct, relay
+//	service.type                          equals, not-equals      tcp, udp, unix
+//	claim.NAME                            equals, not-equals      text; a claim of the peer's token
+//	connection.source                     in, not-in              address prefixes: 192.168.1.0/24
+//	time                                  within, not-within      [DAYS ]HH:MM-HH:MM ZONE
+//	key.age                               below, at-least         one of 90m, 720h, 30d
+//
+// A claim is a text or a list of texts. A list equals a value if one of its texts
+// does, and differs from it if none does; only a single text can be a variable.
+//
+// 18:00-23:00 begins at 18:00 and has ended at 23:00. DAYS are like mon-fri or
+// sat,sun; a time that goes over midnight belongs to the day on which it begins.
+// ZONE is UTC, an offset like +02:00, or a name of the IANA database, which knows
+// summer time. A text that a person wrote may name only zones that the machine
+// knows.
+//
 // Data that is missing never opens a door: where a request lacks an attribute
-// that a statement asks for, an allow does not match and a deny does.
+// that a statement asks for, an allow does not match and a deny does. So it is
+// while the clock is not known, with a key from the future, with a claim of
+// another kind, with a variable that has a slash in it, and with a stored policy
+// whose time zone this machine does not know. The trace of a decision names what
+// was missing.
+//
+// A statement that denies may choose how the peer learns of it, see Mode.
+//
+// What people write is a Document: policies, roles, and tests of them, which
+// Check runs before anything is put into a store.
 //
 // # Keeping
 //
@@ -49,8 +80,9 @@
 //
 // # Reading the source
 //
-// Deciding: policy.go, evaluate.go, then resource.go, template.go and
-// condition.go, which match. Who is judged: authorize.go. Keeping: store.go for
+// Deciding: policy.go, evaluate.go, then resource.go, template.go, condition.go
+// and clock.go, which match; trace.go puts it into words. What people write:
+// document.go, case.go, check.go. Who is judged: authorize.go. Keeping: store.go for
 // the order of things, codec.go for what is on disk; the file itself is
 // internal/vault's.
 package acl
