@@ -233,9 +233,9 @@ func TestNobodyThere(t *testing.T) {
 	}
 	closed := l.Addr().String()
 	_ = l.Close()
-	for _, where := range []string{"unix:" + filepath.Join(t.TempDir(), "none"), "unix:" + t.TempDir(), "https://" + closed, "https://nobody.invalid"} {
+	for _, where := range []string{"unix:" + filepath.Join(t.TempDir(), "none"), "unix:" + t.TempDir(), "https://" + closed + "/?canary", "https://nobody.invalid/?canary"} {
 		c := open(t, Config{URL: where, Timeout: patient})
-		if err := c.Ask(t.Context(), get("/light")); latchkey.CodeOf(err) != latchkey.CodeForbidden {
+		if err := c.Ask(t.Context(), get("/light")); latchkey.CodeOf(err) != latchkey.CodeForbidden || strings.Contains(err.Error(), "canary") {
 			t.Errorf("%s: %v", where, err)
 		}
 	}

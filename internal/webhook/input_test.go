@@ -170,10 +170,29 @@ func TestWholeRequest(t *testing.T) {
 
 func TestURLs(t *testing.T) {
 	for _, c := range []Config{
-		{}, {URL: "opa"}, {URL: "http://127.0.0.1:8181"}, {URL: "ftp://x/"}, {URL: "https://"}, {URL: "https:///x"}, {URL: "https:x"}, {URL: "HTTP://x"},
-		{URL: "https://u:canary@x/"}, {URL: "https://x/#canary"}, {URL: "https://x:canary/"}, {URL: "https://x/%zz"}, {URL: "unix:"}, {URL: "unix:run/opa.sock"}, {URL: "unix://run/opa.sock"},
-		{URL: "unix:/run/opa.sock:"}, {URL: "unix:/run/opa.sock:v1"}, {URL: "unix:/run/opa.sock:/%zz"}, {URL: "unix:/run/opa.sock:/x#y"}, {URL: "unix:/" + strings.Repeat("x", maxSocket)},
-		{URL: "unix:/run/\x00"}, {URL: "https://x/", Timeout: -1}, {URL: "https://x/", Timeout: MaxTimeout + 1},
+		{},
+		{URL: "opa"},
+		{URL: "http://127.0.0.1:8181"},
+		{URL: "ftp://x/"},
+		{URL: "https://"},
+		{URL: "https:///x"},
+		{URL: "https:x"},
+		{URL: "HTTP://x"},
+		{URL: "https://u:canary@x/"},
+		{URL: "https://x/#canary"},
+		{URL: "https://x:canary/"},
+		{URL: "https://x/%zz"},
+		{URL: "unix:"},
+		{URL: "unix:run/opa.sock"},
+		{URL: "unix://run/opa.sock"},
+		{URL: "unix:/run/opa.sock:"},
+		{URL: "unix:/run/opa.sock:v1"},
+		{URL: "unix:/run/opa.sock:/%zz"},
+		{URL: "unix:/run/opa.sock:/x#y"},
+		{URL: "unix:/" + strings.Repeat("x", maxSocket)},
+		{URL: "unix:/run/\x00"},
+		{URL: "https://x/", Timeout: -1},
+		{URL: "https://x/", Timeout: MaxTimeout + 1},
 	} {
 		if _, err := New(c); err == nil || strings.Contains(err.Error(), "canary") {
 			t.Errorf("%q, %v: %v", c.URL, c.Timeout, err)
