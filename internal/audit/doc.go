@@ -37,7 +37,8 @@
 // Peers must not be able to fill the disk, nor to push old records out of it by
 // causing new ones. Equal refusals within a minute become one record when they
 // begin and one, with their number, when the minute is over. Each peer gets 60
-// lines in a minute and all peers 600; what is beyond is counted by kind and key.
+// lines in a minute and all peers 600, and at most as many that count; what is
+// beyond is counted by kind and peer. No event is left out of the counts.
 //
 // Record never fails its caller, because a full disk must not open or close a
 // door. What cannot be written is kept in memory as far as there is room and

@@ -68,8 +68,7 @@ type lost struct {
 
 // Record writes an event down. For a change it waits until the record is on
 // disk, for others it does not; in no case longer than two seconds. What goes
-// wrong is told to the Config's Log. It must not be called within a change of
-// the store that keeps the anchor.
+// wrong is told to the Config's Log.
 func (l *Log) Record(e acl.Event) {
 	e = tidy(e)
 	at := l.now()

@@ -33,7 +33,7 @@ func Open(c Config) (*Log, error) {
 		c.Now = time.Now
 	}
 	w := &writer{
-		dir: c.Dir, identity: c.Identity, log: c.Log, now: c.Now, create: createFile,
+		dir: c.Dir, identity: c.Identity, log: c.Log, now: c.Now, open: openFile,
 		maxFile: max(cmp.Or(c.MaxFile, defaultFile), leastFile), keep: max(cmp.Or(c.Keep, defaultKeep), leastKeep),
 	}
 	return open(c, w)
@@ -108,6 +108,7 @@ func (w *writer) goOn(t *walker, files logFiles) error {
 		}
 		cut += info.Size()
 	}
+	files.close() // they may be removed
 	path := filepath.Join(w.dir, current)
 	last := files[len(files)-1].name == current
 	w.end, w.hash, w.seal = anchorOf(t.n, t.hash), t.hash, t.sealed
@@ -142,6 +143,7 @@ func (w *writer) goOn(t *walker, files logFiles) error {
 // leave leaves a damaged log as it is and begins a new file behind it, with
 // numbers that no record can have had.
 func (w *writer) leave(t *walker, files logFiles) error {
+	files.close() // one may be renamed
 	if last := &files[len(files)-1]; last.name == current {
 		name := max(t.oldest, 1)
 		if len(files) > 1 {

@@ -95,9 +95,22 @@ func TestParseRefuses(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, change := range [][2]string{
-		{`{"n"`, `{ "n"`}, {`{"n"`, `{"N"`}, {`"kind"`, `"outcome"`}, {`}`, `} `}, {`}`, `,"more":1}`}, {`}`, `,"n":1}`},
-		{`access`, `\u0061ccess`}, {`access`, "acc\ress"}, {`00Z`, `00+00:00`}, {`"n":0`, `"n":00`}, {`"n":0`, `"n":0.0`}, {`"n":0`, `"n":"0"`},
-		{`"hash":"`, `"hash":"0`}, {`access`, "\xff"}, {`"code":4`, `"code":260`}, {`"code":4`, `"code":4,"first":0`},
+		{`{"n"`, `{ "n"`},
+		{`{"n"`, `{"N"`},
+		{`"kind"`, `"outcome"`},
+		{`}`, `} `},
+		{`}`, `,"more":1}`},
+		{`}`, `,"n":1}`},
+		{`access`, `\u0061ccess`},
+		{`access`, "acc\ress"},
+		{`00Z`, `00+00:00`},
+		{`"n":0`, `"n":00`},
+		{`"n":0`, `"n":0.0`},
+		{`"n":0`, `"n":"0"`},
+		{`"hash":"`, `"hash":"0`},
+		{`access`, "\xff"},
+		{`"code":4`, `"code":260`},
+		{`"code":4`, `"code":4,"first":0`},
 	} {
 		changed := bytes.Replace(line, []byte(change[0]), []byte(change[1]), 1)
 		if r, err := parse(changed); err == nil || bytes.Equal(changed, line) {

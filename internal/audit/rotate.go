@@ -13,24 +13,24 @@ const (
 	detailClosed = "closed"
 )
 
-// rotate gives the current file its final name and begins a new one. What fails
-// is tried again with the next record; meanwhile the file grows. Old files are
-// removed only after the checkpoint that says so is on disk.
+// rotate gives the current file its final name and begins a new one. If it
+// cannot, the file grows, and it is tried again when it is an eighth larger. Old
+// files are removed only after the checkpoint that says so is on disk.
 func (w *writer) rotate() {
-	if w.file != nil && w.sync() != nil {
+	if w.file == nil || w.sync() != nil {
+		return // what was written last is not safe yet
+	}
+	err := w.file.Close()
+	w.file = nil
+	if err == nil {
+		err = os.Rename(filepath.Join(w.dir, current), filepath.Join(w.dir, rotatedName(w.begin)))
+	}
+	if err != nil {
+		w.log.Error("audit log cannot be rotated", "err", err)
+		w.extra += w.maxFile / 8
 		return
 	}
-	if w.file == nil {
-		return // the last one was just begun
-	}
-	if err := os.Rename(filepath.Join(w.dir, current), filepath.Join(w.dir, rotatedName(w.begin))); err != nil {
-		w.log.Error("audit log cannot be rotated", "err", err)
-		return
-	}
-	if err := w.file.Close(); err != nil {
-		w.log.Error("audit log cannot be rotated", "err", err)
-	}
-	w.file, w.synced, w.tried = nil, 0, 0
+	w.synced, w.tried, w.extra = 0, 0, 0
 	w.beginFile("", acl.OutcomeOK)
 }
 

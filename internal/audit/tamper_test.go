@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -20,7 +21,15 @@ import (
 // A testLog is a log of a device that is not running.
 type testLog struct {
 	config Config
+	mu     sync.Mutex // guards anchor while the log is open
 	anchor Anchor
+}
+
+// end returns the anchor of a log that is open.
+func (l *testLog) end() Anchor {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.anchor
 }
 
 func newTestLog(t testing.TB) *testLog {
@@ -32,7 +41,13 @@ func newTestLog(t testing.TB) *testLog {
 	l := new(testLog)
 	l.config = Config{
 		Dir: t.TempDir(), Identity: id,
-		Anchor: func() Anchor { return l.anchor }, SetAnchor: func(a Anchor) error { l.anchor = a; return nil },
+		Anchor: func() Anchor { return l.anchor },
+		SetAnchor: func(a Anchor) error {
+			l.mu.Lock()
+			defer l.mu.Unlock()
+			l.anchor = a
+			return nil
+		},
 	}
 	return l
 }
@@ -62,7 +77,7 @@ func event(i int) acl.Event {
 }
 
 func (l *testLog) verify() (Report, error) {
-	return Verify(l.config.Dir, l.config.Identity.Public(), l.anchor)
+	return Verify(l.config.Dir, l.config.Identity.Public(), l.end())
 }
 
 // clean fails the test unless Verify finds nothing.

@@ -37,7 +37,7 @@ type writer struct {
 	now      func() time.Time
 	maxFile  int64
 	keep     int
-	create   func(path string) (file, error)
+	open     func(path string, there bool) (file, error)
 	anchors  *anchors
 
 	end   acl.Anchor // of what was appended
@@ -46,7 +46,8 @@ type writer struct {
 	begin uint64     // number of the first record in the current file
 	seal  uint64     // number of the last checkpoint
 
-	file    file   // nil: to be made
+	file    file   // nil: to be opened
+	extra   int64  // bytes that it may have beyond maxFile
 	named   bool   // the file's name is on disk
 	synced  int64  // bytes of the file that are on disk
 	tried   int64  // bytes of the file that were written
@@ -58,7 +59,7 @@ type writer struct {
 
 // append adds a record to the log, in a new file if the present one is full.
 func (w *writer) append(r *Record) {
-	if w.synced+int64(len(w.pending))+maxLine > w.maxFile && w.end.Count > w.begin {
+	if w.synced+int64(len(w.pending))+maxLine > w.maxFile+w.extra && w.end.Count > w.begin {
 		w.rotate()
 	}
 	w.chain(r)
@@ -96,11 +97,12 @@ func (w *writer) checkpoint(detail string, outcome acl.Outcome, first uint64) (s
 // write hands all that is pending to the system.
 func (w *writer) write() error {
 	if w.file == nil {
-		f, err := w.create(filepath.Join(w.dir, current))
+		there := w.synced > 0
+		f, err := w.open(filepath.Join(w.dir, current), there)
 		if err != nil {
 			return err
 		}
-		w.file, w.named = f, false
+		w.file, w.named = f, there
 	}
 	rest := w.pending[w.tried-w.synced:]
 	if len(rest) == 0 {
@@ -177,9 +179,13 @@ func (w *writer) close() error {
 	return nil
 }
 
-// createFile makes the current file, which must not be there.
-func createFile(path string) (file, error) {
-	f, err := os.OpenFile(path, os.O_CREATE|os.O_EXCL|os.O_RDWR, 0o600)
+// openFile opens the current file, or makes it if it must not be there.
+func openFile(path string, there bool) (file, error) {
+	flags := os.O_RDWR
+	if !there {
+		flags |= os.O_CREATE | os.O_EXCL
+	}
+	f, err := os.OpenFile(path, flags, 0o600)
 	if err != nil {
 		return nil, err
 	}
