@@ -18,14 +18,29 @@ type model struct {
 	users    map[string]string // role
 	keys     map[int]string    // user
 	settings map[string]string
+	invites  map[int]string      // user
+	revoked  map[int]bool        // keys
+	roles    map[string][]string // includes, of those that are not built in
 }
 
 func newModel() *model {
-	return &model{users: map[string]string{}, keys: map[int]string{}, settings: map[string]string{}}
+	return &model{
+		users: map[string]string{}, keys: map[int]string{}, settings: map[string]string{},
+		invites: map[int]string{}, revoked: map[int]bool{}, roles: map[string][]string{},
+	}
 }
 
 func (m *model) clone() *model {
-	return &model{maps.Clone(m.users), maps.Clone(m.keys), maps.Clone(m.settings)}
+	return &model{
+		maps.Clone(m.users), maps.Clone(m.keys), maps.Clone(m.settings),
+		maps.Clone(m.invites), maps.Clone(m.revoked), maps.Clone(m.roles),
+	}
+}
+
+// removeKey is what the removal of a key leaves behind.
+func (m *model) removeKey(n int) {
+	delete(m.keys, n)
+	m.revoked[n] = true
 }
 
 func (m *model) admins() int {
@@ -49,11 +64,20 @@ func (m *model) String() string {
 	for name, value := range m.settings {
 		lines = append(lines, "setting "+name+" "+value)
 	}
+	for n, user := range m.invites {
+		lines = append(lines, "invitation "+testInviteID(n)+" "+user)
+	}
+	for n := range m.revoked {
+		lines = append(lines, fmt.Sprintf("revoked %s", fingerprint(n)))
+	}
+	for name, includes := range m.roles {
+		lines = append(lines, fmt.Sprint("role ", name, includes))
+	}
 	slices.Sort(lines)
 	return strings.Join(lines, "\n")
 }
 
-// held writes the content of a store in the form of model.String.
+// held writes what a store has on disk in the form of model.String.
 func held(s *Store) string {
 	var lines []string
 	err := s.View(func(tx *Tx) error {
@@ -66,6 +90,17 @@ func held(s *Store) string {
 		for name := range tx.state.settings {
 			value, _ := tx.Setting(name)
 			lines = append(lines, "setting "+name+" "+value)
+		}
+		for _, i := range tx.state.invites { // one whose removal was not written is hidden, and there
+			lines = append(lines, "invitation "+i.ID+" "+i.User)
+		}
+		for fp := range tx.state.revoked {
+			lines = append(lines, fmt.Sprintf("revoked %s", fp))
+		}
+		for _, r := range tx.Roles() {
+			if !slices.Contains(builtIn, r.Name) {
+				lines = append(lines, fmt.Sprint("role ", r.Name, r.Includes))
+			}
 		}
 		return nil
 	})
@@ -86,10 +121,10 @@ type operation struct {
 
 func drawOperation(t *rapid.T) operation {
 	user := rapid.SampledFrom([]string{"anna", "bob", "BOB", "carl"}).Draw(t, "user")
-	role := rapid.SampledFrom([]string{RoleAdmin, RoleUser, "nobody"}).Draw(t, "role")
+	role := rapid.SampledFrom([]string{RoleAdmin, RoleUser, "nobody", "a", "b"}).Draw(t, "role")
 	key := rapid.IntRange(1, 5).Draw(t, "key")
 	value := rapid.StringN(0, 20, -1).Draw(t, "value")
-	switch rapid.IntRange(0, 6).Draw(t, "kind") {
+	switch rapid.IntRange(0, 11).Draw(t, "kind") {
 	case 0:
 		return operation{
 			"add user " + user, func(tx *Tx) error { return tx.AddUser(User{Name: user, Role: role}) },
@@ -112,6 +147,7 @@ func drawOperation(t *rapid.T) operation {
 					return latchkey.ErrConflict
 				}
 				m.keys[key] = user
+				delete(m.revoked, key)
 				return nil
 			},
 		}
@@ -123,7 +159,12 @@ func drawOperation(t *rapid.T) operation {
 					return latchkey.ErrNotFound
 				}
 				delete(m.users, user)
-				maps.DeleteFunc(m.keys, func(_ int, owner string) bool { return owner == user })
+				for n, owner := range m.keys {
+					if owner == user {
+						m.removeKey(n)
+					}
+				}
+				maps.DeleteFunc(m.invites, func(_ int, name string) bool { return strings.EqualFold(name, user) })
 				return nil
 			},
 		}
@@ -134,7 +175,7 @@ func drawOperation(t *rapid.T) operation {
 				if m.keys[key] == "" {
 					return latchkey.ErrNotFound
 				}
-				delete(m.keys, key)
+				m.removeKey(key)
 				return nil
 			},
 		}
@@ -149,6 +190,38 @@ func drawOperation(t *rapid.T) operation {
 				return nil
 			},
 		}
+	case 6, 7:
+		return operation{
+			fmt.Sprintf("invitation %d for %s", key, user),
+			func(tx *Tx) error {
+				return tx.PutInvite(Invite{ID: testInviteID(key), User: user, Role: RoleGuest})
+			},
+			func(m *model) error { m.invites[key] = user; return nil },
+		}
+	case 8:
+		return operation{
+			fmt.Sprintf("remove invitation %d", key), func(tx *Tx) error { return tx.RemoveInvite(testInviteID(key)) },
+			func(m *model) error {
+				if m.invites[key] == "" {
+					return latchkey.ErrNotFound
+				}
+				delete(m.invites, key)
+				return nil
+			},
+		}
+	case 9:
+		to := rapid.SampledFrom([]string{"anna", "bob", "BOB", "dora"}).Draw(t, "to")
+		return operation{
+			"rename " + user + " " + to, func(tx *Tx) error { return tx.RenameUser(user, to) },
+			func(m *model) error { return m.rename(user, to) },
+		}
+	case 10:
+		name := rapid.SampledFrom([]string{"a", "b"}).Draw(t, "name")
+		includes := rapid.SampledFrom([][]string{nil, {"a"}, {"b"}, {RoleGuest}}).Draw(t, "includes")
+		return operation{
+			"role " + name, func(tx *Tx) error { return tx.PutRole(Role{Name: name, Includes: includes}) },
+			func(m *model) error { m.roles[name] = includes; return nil },
+		}
 	default:
 		return operation{
 			"set", func(tx *Tx) error { return tx.SetSetting("s", value) },
@@ -157,10 +230,50 @@ func drawOperation(t *rapid.T) operation {
 	}
 }
 
+// rename gives a user another name.
+func (m *model) rename(from, to string) error {
+	if m.users[from] == "" {
+		return latchkey.ErrNotFound
+	}
+	for name := range m.users {
+		if name != from && strings.EqualFold(name, to) {
+			return latchkey.ErrConflict
+		}
+	}
+	if from == to {
+		return nil
+	}
+	m.users[to] = m.users[from]
+	delete(m.users, from)
+	for n, owner := range m.keys {
+		if owner == from {
+			m.keys[n] = to
+		}
+	}
+	for n, name := range m.invites {
+		if strings.EqualFold(name, from) {
+			m.invites[n] = to
+		}
+	}
+	return nil
+}
+
+func (m *model) has(role string) bool { _, ok := m.roles[role]; return ok }
+
 // check is what holds for a model after each change.
 func (m *model) check(before *model) error {
+	for name, includes := range m.roles {
+		for _, other := range includes {
+			if beyond := m.roles[other]; other == name || len(beyond) > 0 && beyond[0] == name {
+				return latchkey.ErrConflict
+			}
+			if other != RoleGuest && !m.has(other) {
+				return latchkey.ErrNotFound
+			}
+		}
+	}
 	for _, role := range m.users {
-		if role == "nobody" {
+		if role == "nobody" || len(role) == 1 && !m.has(role) {
 			return latchkey.ErrNotFound
 		}
 	}
