@@ -30,4 +30,23 @@
 //
 // Tunnels take the same way: the client names a service, the door judges that
 // name together with what it leads to, and the dialer takes both from the pass.
+//
+// # The end of a right
+//
+// What is under way is judged again (revoke.go) when the store changes, when a
+// token, a key or a user expires, when the kind of path changes, and, if the
+// store's own policies decide, at each full minute, because they know times of
+// day. A no ends it at once: a request is answered although its handler still
+// runs (running.go), a tunnel is reset, an observation gets its last
+// notification. An AuthorizeFunc that decides by anything else than the store says
+// that it would decide otherwise now by Device.Review.
+//
+// # Who a peer is
+//
+// A key that belongs to a user is that user. A key that does not may log in with
+// a token (login.go), which counts for the session until it expires. Who has
+// neither is a stranger, who can pair and nothing else, and is let into a session
+// only while something is open to strangers.
+//
+// All of this is told to Device.Audit (audit.go), in both outcomes.
 package device

@@ -22,7 +22,8 @@ import (
 // before any other code sees the operation.
 //
 // The peer learns latchkey.CodeOf of the error and nothing else; the error
-// itself goes to the log. A panic refuses, and so does an answer that comes
+// itself goes to the log. An error made by acl.Refuse also says how to treat the
+// peer; see acl.Mode. A panic refuses, and so does an answer that comes
 // after ctx has ended, which happens with the session or after
 // Limits.AuthorizeTime. An AuthorizeFunc may be called from many goroutines at
 // once. It replaces the policies; to keep them, call acl.Store.Authorize.

@@ -55,6 +55,15 @@ func (d *Device) SetLimits(l Limits) error {
 	return nil
 }
 
+// Review has everything judged again that peers have under way, and ended if it
+// is refused. Changes of the store do that by themselves; call it when something
+// else has changed that Authorize decides by. It does not wait.
+func (d *Device) Review() {
+	if s, err := d.serving(); err == nil {
+		s.review()
+	}
+}
+
 // SetName changes the name for people, also in discovery.
 func (d *Device) SetName(name string) error {
 	s, err := d.serving()
