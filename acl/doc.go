@@ -58,10 +58,12 @@
 //
 // # Keeping
 //
-// A Store holds users, the keys they own, roles and policies, in one bbolt file,
-// access.db, and all of it in memory. A peer that proved a key is judged by the
-// policies of the role of the key's user, of that user, and of that key; a
-// stranger by those of the role "unpaired". Lookup, Authorize and View work on an
+// A Store holds users, the keys they own, roles, policies and invitations, in one
+// bbolt file, access.db, and all of it in memory. A peer that proved a key is
+// judged by the policies of the role of the key's user, of that user, and of that
+// key; one whose key belongs to nobody by those of the role of its token, and
+// without a token by those of the role "unpaired". A role has its own policies and
+// those of the roles that it includes. Lookup, Authorize and View work on an
 // immutable snapshot without a lock. Update makes the next snapshot, writes it,
 // and only then puts it in force:
 //
@@ -71,6 +73,11 @@
 //		}
 //		return tx.AddKey(acl.Key{Fingerprint: fp, User: "alice", Name: "laptop"})
 //	})
+//
+// What takes rights away does not wait for the disk. While a change is written,
+// and after it could not be, only that is allowed which is allowed both by what is
+// on disk and by what was asked for. So a lost right is lost at once, and a right
+// that was not written is never had.
 //
 // The file is an allow-list, and an empty allow-list lets the first comer become
 // owner. So the file is checked whole when it is opened and before it is changed:
@@ -83,6 +90,6 @@
 // Deciding: policy.go, evaluate.go, then resource.go, template.go, condition.go
 // and clock.go, which match; trace.go puts it into words. What people write:
 // document.go, case.go, check.go. Who is judged: authorize.go. Keeping: store.go for
-// the order of things, codec.go for what is on disk; the file itself is
-// internal/vault's.
+// the order of things, overlay.go for what is not on disk yet, codec.go for what
+// is; the file itself is internal/vault's.
 package acl
