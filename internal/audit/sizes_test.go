@@ -4,5 +4,5 @@ package audit
 
 const (
 	kills    = 20 // processes that the test of crashes kills
-	byteStep = 11 // of so many bytes of a log, one is changed
+	byteStep = 29 // of so many bytes of a log, one is changed
 )
