@@ -178,3 +178,25 @@ func TestFaultErrors(t *testing.T) {
 		t.Error(text)
 	}
 }
+
+// Behind the last checkpoint only the anchor tells that a chain was made anew.
+func TestForgedTail(t *testing.T) {
+	l := newTestLog(t)
+	l.run(t, 9)
+	lines := l.lines(t)
+	lines = lines[:len(lines)-1] // as if the process had been killed
+	last, err := parse(lines[len(lines)-1].text[:len(lines[len(lines)-1].text)-1])
+	if err != nil {
+		t.Fatal(err)
+	}
+	l.anchor = anchorOf(last.N, last.Hash)
+	l.put(t, lines)
+	l.clean(t)
+	lines[4].text = []byte(strings.Replace(string(lines[4].text), `"kind":"`, `"kind":"x`, 1))
+	l.put(t, rechain(t, lines, 4))
+	want := Fault{What: Forged, File: current, Line: 2, N: 2}
+	l.fault(t, "forged", want)
+	l.run(t, 3)
+	want.File = rotatedName(1)
+	l.fault(t, "forged, and a start", want)
+}
