@@ -19,7 +19,8 @@ import (
 type exchange struct {
 	id       uint16
 	fail     context.CancelCauseFunc
-	answered bool // the connection has the answer
+	answered bool          // the connection has the answer
+	taken    chan struct{} // closed when the requester has it too, or has given up
 }
 
 // A part is what one message of a request carries beside the request's own
@@ -48,7 +49,7 @@ func (e *Endpoint) exchange(ctx context.Context, r *Request, p part) (*answer, e
 	if p.token.n == 0 {
 		p.token = newToken()
 	}
-	x := &exchange{fail: fail}
+	x := &exchange{fail: fail, taken: make(chan struct{})}
 	conn, err := e.open(p.token, x)
 	if err != nil {
 		return nil, err
@@ -184,6 +185,7 @@ func (e *Endpoint) shut(t token, x *exchange) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	delete(e.exchanges, t)
+	close(x.taken)
 	if p := e.outbox.byID[x.id]; p != nil && p.token == t {
 		e.outbox.drop(p)
 	}

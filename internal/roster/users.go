@@ -55,6 +55,9 @@ func (r *Roster) AddUser(a Actor, u NewUser) (out acl.Account, err error) {
 		d.detail += " and key " + u.Key.String()
 	}
 	err = r.do(a, Terms{}, d, func(tx *acl.Tx) error {
+		if u.Key.IsZero() && u.KeyName != "" {
+			return fmt.Errorf("%w: the name of a key, and no key", latchkey.ErrProtocol)
+		}
 		if err := checkRole(tx, u.Role); err != nil {
 			return err
 		}

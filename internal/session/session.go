@@ -165,10 +165,17 @@ func (s *Session) finish(cause error) {
 		if cause == nil {
 			cause = net.ErrClosed
 		}
+		if s.client {
+			s.coap.Settle(byeTime) // what was answered before the end was answered
+		}
 		s.end(cause)
+		bye := goodbye(cause)
+		if bye != nil && !s.client {
+			_, _ = s.conn.Write(bye) // before the streams, whose own reasons wait behind what is under way
+		}
 		s.streams.Close(cause)
-		if bye := goodbye(cause); bye != nil && !s.client {
-			_, _ = s.conn.Write(bye) // lost or not, close_notify follows
+		if bye != nil && !s.client {
+			_, _ = s.conn.Write(bye) // in case the first is lost; close_notify follows anyway
 			select {
 			case <-s.served: // the client has read it, and ended the session itself
 			case <-time.After(byeTime):
