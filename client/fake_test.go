@@ -31,7 +31,7 @@ type fake struct {
 	addr     netip.AddrPort
 	dtls     *secure.Server
 	set      session.Set
-	handler  coap.Handler // nil: everything is 4.04
+	handler  coap.Handler // but for /basestation; nil: everything is 4.04
 	accept   func(*stream.Incoming)
 
 	sessions chan *session.Session // each one that was made
@@ -68,9 +68,11 @@ func newFake(t *testing.T, f *fake) *fake {
 }
 
 func (f *fake) serve(conn *secure.Conn) {
-	handler := f.handler
-	if handler == nil {
-		handler = func(context.Context, *coap.Request) *coap.Response { return refused(latchkey.ErrNotFound) }
+	handler := func(ctx context.Context, r *coap.Request) *coap.Response {
+		if f.handler == nil || r.Path[0] == "basestation" { // which every client asks for by itself
+			return refused(latchkey.ErrNotFound)
+		}
+		return f.handler(ctx, r)
 	}
 	s := session.New(conn, session.Config{Handler: handler, Accept: f.accept, Critical: []uint16{coap.IfMatch}, Log: quiet()})
 	defer f.set.Add(s)()

@@ -19,7 +19,7 @@ const (
 	loginTime = 30 * time.Second
 	// refreshLeast and refreshBlind are the pauses before a fresh token when the
 	// present one is about to end, and when it has ended by our clock.
-	refreshLeast = time.Second
+	refreshLeast = 250 * time.Millisecond
 	refreshBlind = 30 * time.Second
 )
 

@@ -53,6 +53,9 @@ type Paired struct {
 // device may have added our key or not. Pairing again tells.
 var ErrPairingUnknown = errors.New("client: the device did not answer; it may have added this key: pair again to find out")
 
+// ErrNoPassword reports an invitation whose password is not at hand.
+var ErrNoPassword = errors.New("client: the invitation has a password, which is missing")
+
 // Pair makes our key known to a device, by a mode that is open to us, and
 // records the device. A device that knows our key already only gets recorded.
 // An invitation in the URL is used or nothing is; without one the device says

@@ -79,9 +79,11 @@ func (p *pairer) password() latchkey.Secret {
 
 // prove goes through a mode with a password, and asks for that if there is none.
 func (p *pairer) prove(ctx context.Context, mode pairing.Modes) (pairing.Reply, error) {
-	password := p.password()
-	if !password.IsZero() || p.options.AskPassword == nil {
+	if password := p.password(); !password.IsZero() {
 		return p.exchange(ctx, mode, password)
+	}
+	if p.options.AskPassword == nil {
+		return pairing.Reply{}, ErrNoPassword
 	}
 	for wrong := 0; ; wrong++ {
 		password, err := p.options.AskPassword(ctx, PasswordQuestion{Device: p.conn.device.ID, Mode: mode, Wrong: wrong})

@@ -110,6 +110,10 @@ func (c *Conn) AddKey(ctx context.Context, user string, key latchkey.Fingerprint
 
 // ChangeKey changes what is known of a user's key.
 func (c *Conn) ChangeKey(ctx context.Context, user string, key latchkey.Fingerprint, k KeyChange, t Terms) (Account, error) {
+	if k.Policies != nil {
+		list := append([]string{}, *k.Policies...) // a list in JSON, not null
+		k.Policies = &list
+	}
 	return c.changeKey(ctx, PUT, user, key, k, t)
 }
 

@@ -110,7 +110,7 @@ func explainPair(err error, url *latchkey.PairingURL) error {
 		return cli.WithNext(err, "look the password up and repeat the command: the device takes few wrong ones, and none of them at once")
 	case errors.Is(err, latchkey.ErrTooMany):
 		return cli.WithNext(err, "if passwords were wrong, wait an hour; else wait a little and repeat the command")
-	case errors.As(err, &missing) && missing.Password, errors.As(err, &missing) && missing.Invite && url.Invite != "":
+	case errors.Is(err, client.ErrNoPassword), errors.As(err, &missing) && missing.Password:
 		return cli.WithNext(err, "repeat the command with --password-file FILE, or on a terminal, where it asks")
 	case errors.As(err, &missing) && missing.Invite:
 		return cli.WithNext(err, "ask the device's owner for an invitation, which latchkeyd invite prints")
