@@ -62,11 +62,10 @@ func newTorrent(t *testing.T) *torrent {
 	return s
 }
 
-// A loser is somebody who has everything under way at once.
+// A loser is somebody who has everything under way at once, and loses it.
 type loser struct {
 	conn  *client.Conn
-	busy  chan struct{}         // one for each thing that goes on
-	ended chan map[string]error // how each ended
+	ended chan map[string]error // how each thing ended
 	work  sync.WaitGroup
 }
 
@@ -77,13 +76,16 @@ func (v *loser) begin(what string, f func() error) {
 
 // TestRevocationUnderLoad takes the rights of a user who has a tunnel open at
 // full speed, an observation, an idle tunnel, a request in a handler that does
-// not listen, one at an upstream server, and an upload half done.
+// not listen, and one at an upstream server.
 func TestRevocationUnderLoad(t *testing.T) {
 	flood, idle := newTorrent(t), echo(t, "tcp", "127.0.0.1:0")
 	var release sync.Map // of handlers, by user
-	upstream := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) { <-r.Context().Done() }))
-	t.Cleanup(upstream.Close)
 	entered := make(chan struct{}, 16)
+	upstream := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
+		entered <- struct{}{}
+		<-r.Context().Done()
+	}))
+	t.Cleanup(upstream.Close)
 	mux := device.NewMux()
 	mux.HandleFunc("GET /deaf", func(_ device.ResponseWriter, r *device.Request) {
 		entered <- struct{}{}
@@ -105,7 +107,7 @@ func TestRevocationUnderLoad(t *testing.T) {
 		gone := make(chan struct{})
 		release.Store(name, gone)
 		c := admit(t, td, store, name, "user")
-		v := &loser{conn: dial(t, c), busy: make(chan struct{}, 16), ended: make(chan map[string]error, 16)}
+		v := &loser{conn: dial(t, c), ended: make(chan map[string]error, 16)}
 		v.everything(t, td, entered)
 		change := func(tx *acl.Tx) error { return tx.RemoveUser(name) }
 		if i%2 == 0 {
@@ -182,9 +184,10 @@ func (v *loser) everything(t *testing.T, td *testDevice, entered <-chan struct{}
 	}
 	<-watching
 	<-entered
+	<-entered
 }
 
-// TestExpiryEndsTheSession lets a key expire under an open tunnel.
+// TestExpiryEndsWhatIsOpen lets a user expire under an open tunnel.
 func TestExpiryEndsWhatIsOpen(t *testing.T) {
 	target := echo(t, "tcp", "127.0.0.1:0")
 	store := newStore(t)
