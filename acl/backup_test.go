@@ -150,7 +150,7 @@ func TestRestoreRefuses(t *testing.T) {
 	before := s.vault.Records()
 	refuses := func(what string, r io.Reader, want error) {
 		t.Helper()
-		if _, err := s.Restore(r); !errors.Is(err, want) {
+		if _, err := s.Restore(r); err == nil || want != nil && !errors.Is(err, want) {
 			t.Errorf("%s: %v", what, err)
 		}
 	}
@@ -169,6 +169,17 @@ func TestRestoreRefuses(t *testing.T) {
 	if _, err := s.Restore(reseal(func(map[string]json.RawMessage, *backup) {})); err != nil {
 		t.Fatalf("resealed: %v", err)
 	}
+	if _, err := s.Restore(bad("settings", `{"pairing.failures":"0"}`)); err != nil {
+		t.Fatalf("with a budget: %v", err)
+	}
+	view(t, s, func(tx *Tx) {
+		if v, _ := tx.Setting("pairing.failures"); v != "7" {
+			t.Errorf("a backup brought a budget: %q", v)
+		}
+	})
+	if _, err := s.Restore(bytes.NewReader(text)); err != nil {
+		t.Fatal(err)
+	}
 	refuses("nothing", strings.NewReader(""), ErrDamaged)
 	refuses("no JSON", strings.NewReader("backup"), ErrDamaged)
 	refuses("another document", strings.NewReader(`{"format":"other","version":1,"checksum":"","content":{}}`), ErrDamaged)
@@ -178,6 +189,8 @@ func TestRestoreRefuses(t *testing.T) {
 	refuses("an unknown part", bad("more", `1`), ErrDamaged)
 	refuses("an unknown role", bad("users", `[{"name":"anna","role":"king"}]`), latchkey.ErrNotFound)
 	refuses("no built-in roles", bad("roles", `[]`), latchkey.ErrNotFound)
+	refuses("a bad policy", bad("policies", `[{"name":"x","statements":[{"effect":"perhaps","actions":["*"],"resources":["**"]}]}]`), nil)
+	refuses("a setting without a name", bad("settings", `{"":"x"}`), nil)
 	refuses("twins", bad("users", `[{"name":"anna","role":"admin"},{"name":"ANNA","role":"admin"}]`), latchkey.ErrConflict)
 	refuses("a key twice", bad("keys", fmt.Sprintf(`[{"fingerprint":%q,"user":"anna"},{"fingerprint":%[1]q,"user":"bob"}]`, fingerprint(1))), latchkey.ErrConflict)
 	refuses("a reader that fails", iotest.ErrReader(fs.ErrInvalid), fs.ErrInvalid)

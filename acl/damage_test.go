@@ -181,6 +181,7 @@ func TestNonsense(t *testing.T) {
 	}
 	bob, key := `{"name":"bob","role":"user"}`, `{"fingerprint":"`+fingerprint(1).String()+`","user":"bob"}`
 	place := keyID(fingerprint(1)).Key
+	invite := `{"id":"` + oldInvite + `","user":"carl","role":"guest","failures":0,"verifier":"AAE="}`
 	for name, c := range map[string]struct {
 		records [][3]string // bucket, key, payload; without a payload it is missing
 		ok      bool
@@ -205,6 +206,18 @@ func TestNonsense(t *testing.T) {
 		"a policy elsewhere":           {[][3]string{{policiesBucket, "x", `{"name":"y","statements":[{"effect":"deny","actions":["*"],"resources":["/**"]}]}`}}, false},
 		"a policy of another language": {[][3]string{{policiesBucket, "x", `{"name":"x","statements":[{"effect":"perhaps","actions":["*"],"resources":["/**"]}]}`}}, false},
 		"a setting that is not a text": {[][3]string{{settingsBucket, "a", `1`}}, false},
+		"roles in a circle":            {[][3]string{{rolesBucket, "a", `{"name":"a","policies":[],"includes":["b"]}`}, {rolesBucket, "b", `{"name":"b","policies":[],"includes":["a"]}`}}, false},
+		"an invitation":                {[][3]string{{invitesBucket, oldInvite, invite}}, true},
+		"an invitation elsewhere":      {[][3]string{{invitesBucket, testInviteID(1), invite}}, false},
+		"an invitation to a king":      {[][3]string{{invitesBucket, oldInvite, strings.Replace(invite, "guest", "king", 1)}}, false},
+		"an invitation without an id":  {[][3]string{{invitesBucket, oldInvite, `{"user":"carl","role":"guest","failures":0,"verifier":""}`}}, false},
+		"an invitation with a secret":  {[][3]string{{invitesBucket, oldInvite, `{"password":"x",` + invite[1:]}}, false},
+		"a removed key":                {[][3]string{{revokedBucket, place, `{"at":"2027-01-01T00:00:00Z","change":1}`}}, true},
+		"a removed key without a time": {[][3]string{{revokedBucket, place, `1`}}, false},
+		"a removed key that is none":   {[][3]string{{revokedBucket, "key", `{"at":"2027-01-01T00:00:00Z","change":1}`}}, false},
+		"an anchor elsewhere":          {[][3]string{{anchorBucket, "other", `{"count":1,"head":"` + strings.Repeat("00", 32) + `"}`}}, false},
+		"an anchor without a hash":     {[][3]string{{anchorBucket, "audit", `{"count":1,"head":"00"}`}}, false},
+		"an anchor below zero":         {[][3]string{{anchorBucket, "audit", `{"count":-1,"head":"` + strings.Repeat("00", 32) + `"}`}}, false},
 	} {
 		records := maps.Clone(defaults.changes)
 		for _, r := range c.records {

@@ -303,6 +303,29 @@ func TestWishesThatContradict(t *testing.T) {
 	}
 }
 
+// A key that was to follow a name is refused when the name is gone.
+func TestWishesOfNobody(t *testing.T) {
+	s := cutScene(t)
+	s.commit = refuse
+	_ = s.Update(func(tx *Tx) error { return tx.RenameUser("bob", "bert") })
+	s.commit = s.vault.Commit
+	if !may(t, s, 2, CoAPPut) {
+		t.Error("both names may, and it is refused")
+	}
+	update(t, s, func(tx *Tx) error { return tx.AddUser(User{Name: "bert", Role: RoleGuest}) })
+	if may(t, s, 2, CoAPPut) || !may(t, s, 2, SelfRead) {
+		t.Error("not what both names may")
+	}
+	update(t, s, func(tx *Tx) error { return tx.RemoveUser("bert") })
+	if may(t, s, 2, SelfRead) || !may(t, s, 1, CoAPPut) {
+		t.Error("bob may, or anna may not")
+	}
+	update(t, s, func(tx *Tx) error { return tx.RenameUser("bob", "bert") })
+	if !may(t, s, 2, CoAPPut) {
+		t.Error("bert is still held")
+	}
+}
+
 // drawRule returns a random change of who may what.
 func drawRule(t *rapid.T) func(*Tx) error {
 	user := rapid.SampledFrom([]string{"anna", "bob", "carl"}).Draw(t, "user")
@@ -426,4 +449,38 @@ func reopenPath(t testing.TB, s *Store) *Store {
 		t.Fatal(err)
 	}
 	return again
+}
+
+// Who brings a token is held like everybody else, and so is who is only asked about.
+func TestCutHoldsForTokens(t *testing.T) {
+	s := cutScene(t)
+	r := &Request{Peer: fingerprint(8), Action: CoAPPut, Resource: "/x", Time: cutTime,
+		Token: &Token{Role: "staff", Expires: cutTime.Add(time.Hour)}}
+	asked := &Request{User: "bob", Action: CoAPPut, Resource: "/x", Time: cutTime}
+	if err := s.Authorize(t.Context(), r); err != nil || s.Explain(asked).Effect != Allow {
+		t.Fatal(err)
+	}
+	s.commit = refuse
+	if err := s.Update(func(tx *Tx) error { return tx.PutRole(Role{Name: "staff"}) }); !errors.Is(err, ErrHeld) {
+		t.Fatal(err)
+	}
+	if err := s.Authorize(t.Context(), r); !errors.Is(err, latchkey.ErrForbidden) || s.Explain(asked).Effect == Allow {
+		t.Errorf("a token of a role that was narrowed: %v", err)
+	}
+}
+
+// An end that is not on disk yet is the end.
+func TestLookupTellsTheHeldExpiry(t *testing.T) {
+	s := cutScene(t)
+	s.commit = refuse
+	for _, end := range []time.Time{cutTime, cutTime.Add(-time.Hour)} {
+		if err := s.Update(func(tx *Tx) error {
+			return tx.SetUser(User{Name: "bob", Role: "staff", Policies: []string{"extra"}, Expires: end})
+		}); !errors.Is(err, ErrHeld) {
+			t.Fatal(err)
+		}
+		if subject, ok := s.Lookup(fingerprint(2)); !ok || !subject.Expires.Equal(end) {
+			t.Errorf("%+v, want the end %s", subject, end)
+		}
+	}
 }
