@@ -71,12 +71,12 @@ func (e *Exchange) Step(now time.Time, mode Modes, body []byte) (coapCode uint8,
 	defer e.mu.Unlock()
 	o, err := e.step(now, mode, body)
 	if err != nil {
-		e.proof = nil
+		e.proof = nil // one error ends it, whatever it was
 		e.report(mode, Reply{}, err)
 		return 0, nil, err
 	}
 	if o.done != nil {
-		e.proof = nil
+		e.proof = nil // as success does
 		if !o.done.Already {
 			e.report(mode, *o.done, nil)
 		}
@@ -130,7 +130,6 @@ func (e *Exchange) already() (outcome, bool) {
 
 // join is a local mode: one step without a proof.
 func (e *Exchange) join(now time.Time, r Request) (outcome, error) {
-	e.proof = nil
 	h := e.host
 	if _, open := h.opening(r.Mode, now); !open {
 		return outcome{}, latchkey.ErrPairingClosed
@@ -182,7 +181,6 @@ func (e *Exchange) add(tx *acl.Tx, now time.Time, r Request, user, role string) 
 
 // begin answers a request with what the peer needs to derive the secrets.
 func (e *Exchange) begin(now time.Time, r Request) (outcome, error) {
-	e.proof = nil
 	if err := e.host.identified(); err != nil {
 		return outcome{}, fmt.Errorf("%w: %w", latchkey.ErrPairingClosed, err)
 	}
@@ -270,7 +268,6 @@ func (e *Exchange) confirm(now time.Time, mode Modes, confirm []byte) (outcome, 
 	if p == nil || p.request.Mode != mode || p.response == nil {
 		return outcome{}, fmt.Errorf("%w: a confirmation without a share before it", latchkey.ErrProtocol)
 	}
-	e.proof = nil // whatever comes of it
 	if err := p.response.Check(confirm); err != nil {
 		return outcome{}, fmt.Errorf("%w: %w", latchkey.ErrWrongPassword, err)
 	}

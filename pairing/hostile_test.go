@@ -13,6 +13,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 	"weak"
@@ -115,6 +116,37 @@ func TestSuccessGivesTheTryBack(t *testing.T) {
 		}
 		_, err := h.from(h.visit(byPassword("Taken"), secret), home).pair(start)
 		refused(t, "a name that is taken", err, latchkey.ErrConflict)
+	}
+}
+
+// Whoever begins many tries at once, before any has failed, gets no more of them
+// answered.
+func TestTriesAtOnce(t *testing.T) {
+	h := newHouse(t, pairing.PasswordOpen|pairing.Invite)
+	h.setPassword(secret)
+	in := h.invite(pairing.InviteRequest{User: "carol", Role: "guest"})
+	for _, r := range []pairing.Request{byPassword("eve"), byInvite(in.ID)} {
+		var shares [3 * pairing.MaxFailures][]byte
+		var visits [len(shares)]*visit
+		for i := range visits {
+			visits[i] = h.visit(r, wrong)
+			shares[i] = visits[i].toShare(t)
+		}
+		var group sync.WaitGroup
+		var answered atomic.Int32
+		for i, v := range visits {
+			group.Go(func() {
+				if _, _, err := v.exchange.Step(start, r.Mode, shares[i]); err == nil {
+					answered.Add(1)
+				} else if !errors.Is(err, latchkey.ErrPairingClosed) {
+					t.Error(err)
+				}
+			})
+		}
+		group.Wait()
+		if n := answered.Load(); n != pairing.MaxFailures {
+			t.Errorf("%v: %d shares were answered, want %d", r.Mode, n, pairing.MaxFailures)
+		}
 	}
 }
 
@@ -234,6 +266,9 @@ func TestManInTheMiddle(t *testing.T) {
 	for name, tell := range map[string]func(client *pairing.ProverConfig, mallory pairing.Peer){
 		"his key towards both":       func(client *pairing.ProverConfig, mallory pairing.Peer) { client.Device = mallory.Key },
 		"his key towards the device": func(*pairing.ProverConfig, pairing.Peer) {},
+		"only the device's key differs": func(client *pairing.ProverConfig, mallory pairing.Peer) {
+			client.Client, client.Device = mallory.Key, mallory.Key
+		},
 		"only the sessions differ": func(client *pairing.ProverConfig, mallory pairing.Peer) {
 			client.Client = mallory.Key
 			client.Binding = []byte(strings.Repeat("c", pairing.BindingSize))
@@ -324,12 +359,17 @@ func TestSecondExchangeForgetsTheFirst(t *testing.T) {
 	}
 }
 
-// toConfirm goes as far as the client's last message and returns it.
-func (v *visit) toConfirm(t *testing.T) []byte {
+// toShare goes as far as the client's second message and returns it.
+func (v *visit) toShare(t *testing.T) []byte { return v.advance(t, 1) }
+
+// toConfirm goes as far as the last.
+func (v *visit) toConfirm(t *testing.T) []byte { return v.advance(t, 2) }
+
+func (v *visit) advance(t *testing.T, steps int) []byte {
 	t.Helper()
 	p := pairing.NewProver(v.config)
 	body, _, err := p.Next(0, nil)
-	for range 2 {
+	for range steps {
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -368,6 +408,27 @@ func TestStepsOutOfOrder(t *testing.T) {
 		}
 		refused(t, name, err, latchkey.ErrProtocol)
 	}
+	// A message of one mode is none of another's, and a share is answered once.
+	for name, post := range map[string]func(x *visit, share []byte) error{
+		"share for another mode": func(x *visit, share []byte) error {
+			_, _, err := x.exchange.Step(start, pairing.Invite, share)
+			return err
+		},
+		"share again": func(x *visit, share []byte) error {
+			if _, _, err := x.exchange.Step(start, pairing.PasswordOpen, share); err != nil {
+				t.Fatal(err)
+			}
+			_, _, err := x.exchange.Step(start, pairing.PasswordOpen, share)
+			return err
+		},
+	} {
+		x := h.visit(byPassword("bob"), secret)
+		refused(t, name, post(x, x.toShare(t)), latchkey.ErrProtocol)
+	}
+	x := h.visit(byPassword("bob"), secret)
+	other := x.toConfirm(t)
+	_, _, err := x.exchange.Step(start, pairing.Invite, other)
+	refused(t, "confirmation for another mode", err, latchkey.ErrProtocol)
 	// The right confirmation works once, and only where it belongs.
 	if _, _, err := h.Begin(v.peer).Step(start, pairing.PasswordOpen, confirm); !errors.Is(err, latchkey.ErrProtocol) {
 		t.Errorf("on another connection: %v", err)

@@ -90,7 +90,7 @@ func (p *Prover) derive(coapCode uint8, text []byte) ([]byte, *Reply, error) {
 		return nil, nil, err
 	}
 	if a.Salt == "" {
-		return p.known(coapCode, text)
+		return p.reply(coapCode, text) // we are known already
 	}
 	params, err := p.params(a)
 	if err != nil {
@@ -135,7 +135,7 @@ func (p *Prover) finish(coapCode uint8, text []byte) ([]byte, *Reply, error) {
 		return nil, nil, err
 	}
 	if a.Share == "" {
-		return p.known(coapCode, text)
+		return p.reply(coapCode, text)
 	}
 	share, err := parseBytes(a.Share, pake.ShareSize)
 	if err != nil {
@@ -158,16 +158,9 @@ func (p *Prover) finish(coapCode uint8, text []byte) ([]byte, *Reply, error) {
 	return body, nil, err
 }
 
-// known reads the reply to a key that belongs to a user already.
-func (p *Prover) known(coapCode uint8, text []byte) ([]byte, *Reply, error) {
-	if coapCode != changed {
-		return nil, nil, fmt.Errorf("%w: an outcome before its time", latchkey.ErrProtocol)
-	}
-	return p.reply(coapCode, text)
-}
-
-// readAnswer reads an answer while an exchange is under way. It passes over
-// fields that it does not know.
+// readAnswer reads an answer while an exchange is under way, which has the code
+// of a reply to a key that is known already, and never that of success. It passes
+// over fields that it does not know.
 func readAnswer(coapCode uint8, text []byte) (a answer, err error) {
 	if err := parseLoose(text, &a); err != nil {
 		return a, fmt.Errorf("%w: pairing answer: %w", latchkey.ErrProtocol, err)
