@@ -10,6 +10,7 @@ import (
 	"net/http/httptest"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -217,15 +218,15 @@ func TestExpiryEndsWhatIsOpen(t *testing.T) {
 
 // TestModesAtTheDoor refuses in each of the ways that there are.
 func TestModesAtTheDoor(t *testing.T) {
-	ran := false
+	var ran atomic.Bool
 	mux := device.NewMux()
-	mux.HandleFunc("PUT /light", func(device.ResponseWriter, *device.Request) { ran = true })
-	var mode acl.Mode
+	mux.HandleFunc("PUT /light", func(device.ResponseWriter, *device.Request) { ran.Store(true) })
+	var mode atomic.Uint32
 	d := &device.Device{
 		Identity: newIdentity(t), Access: newStore(t), Handler: mux,
 		Authorize: func(_ context.Context, r *acl.Request) error {
 			if r.Resource == "/light" {
-				return acl.Refuse(mode, "a test")
+				return acl.Refuse(acl.Mode(mode.Load()), "a test")
 			}
 			return nil
 		},
@@ -244,14 +245,14 @@ func TestModesAtTheDoor(t *testing.T) {
 	if _, err := conn.Do(deadline(t), put); !errors.Is(err, latchkey.ErrForbidden) {
 		t.Errorf("respond: %v", err)
 	}
-	mode = acl.Silent
+	mode.Store(uint32(acl.Silent))
 	if r, err := conn.Do(deadline(t), put); err != nil || r.Code.String() != "2.04" || len(r.Body) != 0 {
 		t.Errorf("silent: %v, %v", r, err)
 	}
 	if _, err := conn.Get(deadline(t), "/light"); !errors.Is(err, latchkey.ErrForbidden) {
 		t.Errorf("silent, of a GET: %v", err)
 	}
-	mode = acl.Disconnect
+	mode.Store(uint32(acl.Disconnect))
 	if _, err := conn.Do(deadline(t), put); !errors.Is(err, latchkey.ErrForbidden) && !errors.Is(err, latchkey.ErrDisconnected) {
 		t.Errorf("disconnect: %v", err)
 	}
@@ -263,7 +264,7 @@ func TestModesAtTheDoor(t *testing.T) {
 	case <-time.After(patience):
 		t.Error("the session goes on")
 	}
-	if ran {
+	if ran.Load() {
 		t.Error("a request that was refused ran")
 	}
 	if err := td.stop(); err != nil {
