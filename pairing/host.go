@@ -29,7 +29,8 @@ type HostConfig struct {
 	Device latchkey.DeviceID
 	Key    latchkey.Fingerprint
 	// Event is told of each pairing, in both outcomes, and of modes that close
-	// themselves. It must not block for long. Nil: nobody is.
+	// themselves. It may be called at the same time and must not block for long.
+	// Nil: nobody is.
 	Event func(acl.Event)
 }
 

@@ -85,7 +85,7 @@ func (h *Host) invitesUsable(tx *acl.Tx, now time.Time) error {
 		return err
 	}
 	for _, i := range tx.Invites() {
-		if holds(i, now) && i.Failures < MaxFailures {
+		if InviteHolds(i, now) {
 			return nil
 		}
 	}

@@ -6,6 +6,7 @@ import (
 	"net/netip"
 	"path/filepath"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -28,6 +29,8 @@ type house struct {
 	open  pairing.Modes // by configuration
 	store *acl.Store
 	*pairing.Host
+
+	mu     sync.Mutex
 	events []acl.Event
 }
 
@@ -47,7 +50,11 @@ func (h *house) begin(store *acl.Store) {
 	h.store = store
 	h.Host = pairing.NewHost(pairing.HostConfig{
 		Store: store, Open: h.open, Device: gw1, Key: h.key,
-		Event: func(e acl.Event) { h.events = append(h.events, e) },
+		Event: func(e acl.Event) {
+			h.mu.Lock()
+			defer h.mu.Unlock()
+			h.events = append(h.events, e)
+		},
 	})
 	pairing.CheapCosts(h.Host)
 }
