@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"slices"
+	"sync"
 	"testing"
 	"time"
 
@@ -24,9 +25,15 @@ func TestNameIsAnnouncedAtOnce(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	var mu sync.Mutex
 	var told []string
 	s.announce.mu.Lock()
-	s.announce.tell = func(name string) error { told = append(told, name); return nil }
+	s.announce.tell = func(name string) error {
+		mu.Lock()
+		defer mu.Unlock()
+		told = append(told, name)
+		return nil
+	}
 	s.announce.mu.Unlock()
 	olga := o.as("olga")
 	o.must(olga, PUT, "/device/name", `{"name":"kitchen"}`)
@@ -37,9 +44,11 @@ func TestNameIsAnnouncedAtOnce(t *testing.T) {
 	if err := o.SetName(""); err != nil {
 		t.Fatal(err)
 	}
+	mu.Lock()
 	if want := []string{"kitchen", "kitchen", "reconfigured", o.info.ID.String()}; !slices.Equal(told, want) {
 		t.Errorf("told %q, want %q", told, want)
 	}
+	mu.Unlock()
 	o.must(olga, PUT, "/device/name", `{"name":"cellar"}`)
 	again := &Device{Access: o.store, Identity: o.Identity, Name: "configured", Addr: "127.0.0.1:0"}
 	restarted, err := again.newServer()
