@@ -1,0 +1,143 @@
+package acl
+
+import (
+	"slices"
+	"strings"
+)
+
+// maxLintWork bounds how many patterns are compared, or values tried.
+const maxLintWork = 10_000_000
+
+// A linter holds what Lint knows and has found.
+type linter struct {
+	doc     *Document
+	around  Surroundings
+	all     Rules // the document's in the place of those of the same names
+	st      *state
+	holders []holder
+	work    int // comparisons that are left
+	found   []Finding
+}
+
+// A holder is somebody whom some policies judge together.
+type holder struct {
+	role, user string
+	policies   []*Policy
+}
+
+// A site is a statement and where it stands.
+type site struct {
+	policy *Policy
+	index  int
+	*statement
+}
+
+func newLinter(d *Document, around Surroundings) *linter {
+	l := &linter{doc: d, around: around, all: around.with(d), work: maxLintWork}
+	l.st = l.all.state()
+	l.st.resolveLeniently()
+	for _, r := range l.all.Roles {
+		if policies, whole := l.st.effective[r.Name]; whole {
+			l.holders = append(l.holders, holder{role: r.Name, policies: policies})
+		}
+	}
+	l.addUsers()
+	for _, p := range d.Policies {
+		if !slices.ContainsFunc(l.holders, func(h holder) bool { return slices.Contains(h.policies, p) }) {
+			l.holders = append(l.holders, holder{policies: []*Policy{p}})
+		}
+	}
+	return l
+}
+
+// addUsers adds one user for each combination of a role and own policies.
+func (l *linter) addUsers() {
+	seen := make(map[string]bool)
+	for _, u := range l.all.Users {
+		key := u.Role + " " + strings.Join(u.Policies, " ")
+		inherited, whole := l.st.effective[u.Role]
+		if len(u.Policies) == 0 || !whole || seen[key] {
+			continue
+		}
+		seen[key] = true
+		if policies, whole := l.st.named(slices.Clip(inherited), u.Policies); whole {
+			l.holders = append(l.holders, holder{u.Role, u.Name, policies})
+		}
+	}
+}
+
+// of returns those who hold p.
+func (l *linter) of(p *Policy) (out []holder) {
+	for _, h := range l.holders {
+		if slices.Contains(h.policies, p) {
+			out = append(out, h)
+		}
+	}
+	return out
+}
+
+// sites are the statements of some policies, in the order of deciding.
+func sites(policies ...*Policy) (out []site) {
+	for _, p := range policies {
+		for i := range p.compiled {
+			out = append(out, site{p, i, &p.compiled[i]})
+		}
+	}
+	return out
+}
+
+// spend takes n from the work that is left, and reports whether it was there.
+func (l *linter) spend(n int) bool {
+	l.work -= n
+	return l.work > 0
+}
+
+// example decides r for h, and makes an example of that.
+func (l *linter) example(h holder, r Request) *Example {
+	c := Case{Expect: ExpectRefuse, Role: h.role, User: h.user, Request: r}
+	switch {
+	case h.user != "":
+		c.Role = ""
+		c.Request.User, c.Request.Role = h.user, h.role
+	case h.role != "":
+		c.Request.Role = h.role
+	default:
+		for _, p := range h.policies {
+			c.Policies = append(c.Policies, p.name)
+		}
+	}
+	d, err := l.st.run(c)
+	if err != nil {
+		return nil
+	}
+	switch d.Effect {
+	case Allow:
+		c.Expect = ExpectAllow
+	case Deny:
+		c.Expect = ExpectDeny
+	default:
+	}
+	return &Example{c, d}
+}
+
+// by reports whether the statement at s made the decision.
+func (e *Example) by(s site) bool {
+	return e != nil && e.Decision.Policy == s.policy.name && e.Decision.Statement == s.index+1
+}
+
+// hits reports whether the statement at s matched, whatever was decided.
+func (e *Example) hits(s site) bool {
+	return e != nil && slices.ContainsFunc(e.Decision.Trace, func(t Step) bool {
+		return t.Policy == s.policy.name && t.Statement == s.index+1 && t.Matched
+	})
+}
+
+// report adds a finding about the statement at s.
+func (l *linter) report(severity Severity, code string, s site, e *Example, text, fix string) {
+	l.add(Finding{Severity: severity, Code: code, Policy: s.policy.name, Statement: s.index + 1, Text: text, Fix: fix, Example: e})
+}
+
+// add puts the place of a finding to it.
+func (l *linter) add(f Finding) {
+	l.found = append(l.found, f)
+}
