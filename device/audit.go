@@ -4,41 +4,21 @@ import (
 	"errors"
 	"fmt"
 	"strings"
-	"sync"
 	"time"
-
-	"golang.org/x/time/rate"
 
 	"github.com/latchkey-dev/latchkey"
 	"github.com/latchkey-dev/latchkey/acl"
 	"github.com/latchkey-dev/latchkey/internal/audit"
 )
 
-// strangersTold bounds how many refusals a minute of keys that belong to nobody
-// become events: keys cost nothing, and must not push the rest out of the log.
-const strangersTold = 60
-
-// An auditor passes events on.
-type auditor struct {
-	tell func(acl.Event)
-
-	mu      sync.Mutex // guards what follows
-	budget  *rate.Limiter
-	skipped int // refusals of strangers since the last that was told
-}
-
-func newAuditor(tell func(acl.Event)) *auditor {
-	return &auditor{tell: tell, budget: rate.NewLimiter(rate.Every(time.Minute/strangersTold), strangersTold)}
-}
-
 // openAudit finds out who is told of events.
 func (s *server) openAudit() error {
 	switch {
 	case s.dev.Audit != nil:
-		s.audit = newAuditor(s.dev.Audit)
+		s.tell = s.dev.Audit
 		return nil
 	case s.dev.Dir == "" || s.access == nil:
-		s.audit = newAuditor(s.logEvent)
+		s.tell = s.logEvent
 		return nil
 	}
 	var err error
@@ -48,7 +28,7 @@ func (s *server) openAudit() error {
 	if err != nil {
 		return fmt.Errorf("audit log: %w", err)
 	}
-	s.audit = newAuditor(s.auditLog.Record)
+	s.tell = s.auditLog.Record
 	return nil
 }
 
@@ -69,27 +49,7 @@ func (s *server) logEvent(e acl.Event) {
 }
 
 // event tells the owner's log what has happened.
-func (s *server) event(e acl.Event) {
-	if e.Outcome == acl.OutcomeRefused && e.User == "" && !e.Key.IsZero() && !s.audit.stranger(&e) {
-		return
-	}
-	s.audit.tell(e)
-}
-
-// stranger reports whether one more refusal of a stranger is told.
-func (a *auditor) stranger(e *acl.Event) bool {
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	if !a.budget.Allow() {
-		a.skipped++
-		return false
-	}
-	if a.skipped > 0 {
-		e.Detail = strings.TrimSpace(fmt.Sprintf("%s (and %d refusals of strangers that are not listed)", e.Detail, a.skipped))
-		a.skipped = 0
-	}
-	return true
-}
+func (s *server) event(e acl.Event) { s.tell(e) }
 
 // event tells the log what has happened with the peer.
 func (p *peer) event(e acl.Event) {
@@ -154,6 +114,6 @@ func (s *server) clockChanged(known bool, now time.Time) {
 		e.Detail = "not known: it says " + now.UTC().Format(time.RFC3339) + ", and it was " + s.clock.floor.UTC().Format(time.RFC3339) + " before"
 	}
 	s.log.Warn("the clock has changed", "op", "clock", "known", known, "now", now, "floor", s.clock.floor)
-	s.event(e)
 	s.review()
+	s.event(e)
 }

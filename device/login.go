@@ -105,8 +105,8 @@ func (p *peer) checkIssuer() {
 		return
 	}
 	if _, known := p.srv.logins.Load().issuers[c.token.Issuer]; !known && p.credential.CompareAndSwap(c, nil) {
-		p.event(acl.Event{Kind: acl.EventToken, Outcome: acl.OutcomeOK, Object: c.token.Subject, Detail: "its issuer counts no more", Code: latchkey.CodeRevoked})
 		p.reviewAll()
+		p.event(acl.Event{Kind: acl.EventToken, Action: acl.TokenLogin, Outcome: acl.OutcomeOK, Object: c.token.Subject, Detail: "its issuer counts no more", Code: latchkey.CodeRevoked})
 	}
 }
 
@@ -115,13 +115,13 @@ func (p *peer) checkIssuer() {
 func (p *peer) login(ctx context.Context, r *coap.Request) *coap.Response {
 	c, err := p.validate(ctx, string(r.Body))
 	if err != nil {
-		p.event(acl.Event{Kind: acl.EventToken, Outcome: acl.OutcomeRefused, Code: latchkey.CodeOf(err), Detail: reasonOf(err)})
+		p.event(acl.Event{Kind: acl.EventToken, Action: acl.TokenLogin, Outcome: acl.OutcomeRefused, Code: latchkey.CodeOf(err), Detail: reasonOf(err)})
 		p.log.Warn("token refused", "op", acl.TokenLogin, "code", latchkey.CodeOf(err), "err", err)
 		return p.refused(r, err)
 	}
 	p.credential.Store(c)
 	p.event(acl.Event{
-		Kind: acl.EventToken, Outcome: acl.OutcomeOK, Object: c.token.Subject,
+		Kind: acl.EventToken, Action: acl.TokenLogin, Outcome: acl.OutcomeOK, Object: c.token.Subject,
 		Detail: fmt.Sprintf("role %s until %s, by %s", c.token.Role, c.token.Expires.UTC().Format(time.RFC3339), c.token.Issuer),
 	})
 	p.log.Info("token accepted", "op", acl.TokenLogin, "issuer", c.token.Issuer, "subject", c.token.Subject, "role", c.token.Role, "expires", c.token.Expires)

@@ -173,20 +173,19 @@ func (p *peer) expire(now time.Time) {
 		return
 	}
 	if p.credential.CompareAndSwap(c, c.ended(now)) {
-		p.event(acl.Event{Kind: acl.EventToken, Outcome: acl.OutcomeOK, Object: c.token.Subject, Detail: "expired", Code: latchkey.CodeTokenExpired})
 		p.reviewAll()
+		p.event(acl.Event{Kind: acl.EventToken, Action: acl.TokenLogin, Outcome: acl.OutcomeOK, Object: c.token.Subject, Detail: "expired", Code: latchkey.CodeTokenExpired})
 	}
 }
 
 // end ends the session and says why.
 func (p *peer) end(cause error) {
-	outcome := acl.OutcomeRefused
-	kind := acl.EventSession
-	if errors.Is(cause, latchkey.ErrRevoked) {
-		kind, outcome = acl.EventRevoke, acl.OutcomeOK
-	}
-	p.event(acl.Event{Kind: kind, Outcome: outcome, Object: "session", Code: latchkey.CodeOf(cause)})
 	p.sess.Close(cause)
+	e := acl.Event{Kind: acl.EventSession, Outcome: acl.OutcomeRefused, Object: "session", Code: latchkey.CodeOf(cause)}
+	if errors.Is(cause, latchkey.ErrRevoked) {
+		e.Kind, e.Outcome = acl.EventRevoke, acl.OutcomeOK
+	}
+	p.event(e)
 }
 
 // ending says why a session ended: a reason for what happens every day, an err

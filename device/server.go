@@ -39,8 +39,8 @@ type server struct {
 
 	door     *door
 	clock    *clock
-	audit    *auditor
-	auditLog *audit.Log // nil if somebody else is told
+	tell     func(acl.Event) // takes what event is given
+	auditLog *audit.Log      // nil if somebody else is told
 	logins   atomic.Pointer[logins]
 	pairing  *pairing.Host // nil without a store
 	services atomic.Pointer[serviceTable]
@@ -129,7 +129,9 @@ func (s *server) configure() error {
 		}
 		return nil
 	}
-	s.pairing = pairing.NewHost(pairing.HostConfig{Store: s.access, Open: s.dev.Pairing, Device: s.id, Key: s.identity.Fingerprint()})
+	s.pairing = pairing.NewHost(pairing.HostConfig{
+		Store: s.access, Open: s.dev.Pairing, Device: s.id, Key: s.identity.Fingerprint(), Event: s.event,
+	})
 	return nil
 }
 
