@@ -22,6 +22,15 @@
 // that prove nothing; a device that answers with another key is refused with
 // both keys named, and nothing is overwritten.
 //
+// Administrators decide from afar what the daemon's owner decides at the device:
+// Conn has methods for users, keys, roles, policies and invitations. Terms make a
+// change hold only on the version that was read, so that of two administrators
+// one is told to look again.
+//
+// A device that ends a session says why: latchkey.ErrRevoked, ErrDisconnected and
+// ErrAbuse are final, and after ErrTokenExpired DialOptions.Login brings the next
+// token.
+//
 // Errors match the sentinels of package latchkey whether the refusal was ours
 // or the device's: errors.Is(err, latchkey.ErrForbidden).
 package client

@@ -31,6 +31,8 @@ type link struct {
 	done    chan struct{}
 	work    sync.WaitGroup
 
+	loggedIn login // the first token; written before anybody else has the link
+
 	mu      sync.Mutex    // guards what follows, and the basestation and token in device
 	adopted *introduction // that brought the newest paths; nil: none did
 	over    bool          // nothing is started any more

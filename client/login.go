@@ -27,6 +27,8 @@ const (
 type login struct {
 	token   string
 	expires time.Time // zero: the device did not say
+	subject string    // whom it names
+	role    string    // what that is on the device
 }
 
 // login brings the token of DialOptions.Login, if there is one, and a fresh one
@@ -39,6 +41,7 @@ func (l *link) login(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	l.loggedIn = brought
 	l.start(func() { l.refresh(brought) }) // ends with the session
 	return nil
 }
@@ -91,9 +94,12 @@ func (l *link) bring(ctx context.Context, present string) (login, error) {
 	if answer.Code.Class() != 2 {
 		return login{}, refusal("login", l.device.Key, answer)
 	}
-	var said struct{ Expires time.Time }
+	var said struct {
+		Expires       time.Time
+		Subject, Role string
+	}
 	if err := json.Unmarshal(answer.Body, &said); err != nil {
 		return login{}, fmt.Errorf("login: %w: %w", latchkey.ErrProtocol, err)
 	}
-	return login{token, said.Expires}, nil
+	return login{token, said.Expires, said.Subject, said.Role}, nil
 }

@@ -108,6 +108,35 @@ func TestForwardEndsWithTheToken(t *testing.T) {
 	}
 }
 
+// A device that a token opens is recorded, and no token goes to a key that nobody
+// has accepted.
+func TestPairByToken(t *testing.T) {
+	bodies := make(chan string, 8)
+	f := newFake(t, &fake{handler: func(_ context.Context, r *coap.Request) *coap.Response {
+		if r.Path[0] != "token" {
+			return refused(latchkey.ErrNotFound)
+		}
+		bodies <- string(r.Body)
+		return answered(coap.Changed, `{"role":"user","subject":"app"}`)
+	}})
+	c := f.client(t)
+	o := PairOptions{Alias: "there", Login: func(context.Context) (string, error) { return "t", nil }}
+	if _, err := c.Pair(within(t), &latchkey.PairingURL{Addrs: []string{f.addr.String()}}, o); !errors.Is(err, latchkey.ErrUnknownDevice) || len(bodies) > 0 {
+		t.Fatalf("without a key: %v, %d tokens brought", err, len(bodies))
+	}
+	paired, err := c.Pair(within(t), &latchkey.PairingURL{Key: f.identity.Fingerprint(), Addrs: []string{f.addr.String()}}, o)
+	if err != nil || !paired.Token || paired.User != "app" || paired.Role != "user" || <-bodies != "t" {
+		t.Fatalf("Pair = %+v, %v", paired, err)
+	}
+	known, err := c.OpenKnown()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if dev, err := known.Lookup("there"); err != nil || dev.User != "" || dev.Key != f.identity.Fingerprint() {
+		t.Errorf("recorded %+v, %v", dev, err)
+	}
+}
+
 func TestRefreshAfter(t *testing.T) {
 	for _, test := range []struct{ left, want time.Duration }{
 		{time.Hour, 45 * time.Minute},

@@ -27,6 +27,10 @@ type PairOptions struct {
 	// and again after a wrong one until it returns an error. Nil: nobody is asked.
 	AskPassword func(context.Context, PasswordQuestion) (latchkey.Secret, error)
 
+	// Login is that of DialOptions. With it nothing is paired: the device is
+	// recorded if the token lets us in.
+	Login func(context.Context) (string, error)
+
 	// AcceptKey is asked when the pairing URL has no key, with the one that
 	// answered, unless a password proves that it is the right one. Nil refuses.
 	AcceptKey func(latchkey.Fingerprint) error
@@ -46,7 +50,8 @@ type Paired struct {
 	Key     latchkey.Fingerprint `json:"key"`
 	User    string               `json:"user"`
 	Role    string               `json:"role"`
-	Already bool                 `json:"already"` // the device knew our key before
+	Already bool                 `json:"already"`         // the device knew our key before
+	Token   bool                 `json:"token,omitempty"` // it still does not: a token let us in, as its subject User
 }
 
 // ErrPairingUnknown reports a pairing that was asked for and not answered: the
@@ -77,6 +82,11 @@ func (c *Client) Pair(ctx context.Context, u *latchkey.PairingURL, o PairOptions
 		if dev.Key, err = c.meet(ctx, u); err != nil {
 			return nil, err
 		}
+		if o.Login != nil { // no token goes to whoever answers
+			if err := o.accept(dev.Key); err != nil {
+				return nil, err
+			}
+		}
 	}
 	if dev.ID == (latchkey.DeviceID{}) {
 		dev.ID = latchkey.DefaultDeviceID(dev.Key)
@@ -89,7 +99,7 @@ func (c *Client) Pair(ctx context.Context, u *latchkey.PairingURL, o PairOptions
 	}
 	there := dev
 	there.Alias = "" // it is not known yet
-	conn, err := c.dialToPair(ctx, there)
+	conn, err := c.dialToPair(ctx, there, o.Login)
 	if err != nil {
 		return nil, err
 	}
@@ -99,7 +109,9 @@ func (c *Client) Pair(ctx context.Context, u *latchkey.PairingURL, o PairOptions
 	if err != nil {
 		return nil, err
 	}
-	dev.User = reply.User
+	if o.Login == nil {
+		dev.User = reply.User
+	}
 	c.complete(ctx, p.conn, u, &dev)
 	if err := known.Add(dev); err != nil {
 		return nil, fmt.Errorf("paired, but not recorded: %w", err)
@@ -107,7 +119,7 @@ func (c *Client) Pair(ctx context.Context, u *latchkey.PairingURL, o PairOptions
 	if l, err := p.conn.link(); err == nil && l.isLocal() {
 		c.remember(dev, l.remote(), nil)
 	}
-	return &Paired{Alias: dev.Alias, Device: dev.ID, Key: dev.Key, User: reply.User, Role: reply.Role, Already: reply.Already}, nil
+	return &Paired{Alias: dev.Alias, Device: dev.ID, Key: dev.Key, User: reply.User, Role: reply.Role, Already: reply.Already, Token: o.Login != nil}, nil
 }
 
 // complete asks the device for what its URL did not say, or says of yesterday.
@@ -124,14 +136,14 @@ func (c *Client) complete(ctx context.Context, conn *Conn, u *latchkey.PairingUR
 
 // dialToPair prefers the device's own network, where local modes work, to its
 // basestation.
-func (c *Client) dialToPair(ctx context.Context, dev Device) (*Conn, error) {
-	conn := &Conn{client: c, device: dev, options: DialOptions{Via: ViaLocal}}
+func (c *Client) dialToPair(ctx context.Context, dev Device, login func(context.Context) (string, error)) (*Conn, error) {
+	conn := &Conn{client: c, device: dev, options: DialOptions{Via: ViaLocal, Login: login}}
 	_, err := conn.renew(ctx)
 	if err == nil {
 		return conn, nil
 	}
-	refused := (*refusedError)(nil)
-	if len(dev.Basestations) == 0 || errors.As(err, &refused) || errors.Is(err, latchkey.ErrIdentityChanged) || ctx.Err() != nil {
+	refused, unreached := (*refusedError)(nil), (*DialError)(nil)
+	if !errors.As(err, &unreached) || len(dev.Basestations) == 0 || errors.As(err, &refused) || errors.Is(err, latchkey.ErrIdentityChanged) || ctx.Err() != nil {
 		return nil, err
 	}
 	conn.options.Via = viaBasestation

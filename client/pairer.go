@@ -18,8 +18,15 @@ type pairer struct {
 	conn    *Conn // of the present session
 }
 
-// run pairs, or finds out that we are paired.
+// run pairs, or finds out that we are paired, or that a token lets us in.
 func (p *pairer) run(ctx context.Context) (pairing.Reply, error) {
+	if p.options.Login != nil {
+		l, err := p.conn.link()
+		if err != nil {
+			return pairing.Reply{}, err
+		}
+		return pairing.Reply{User: l.loggedIn.subject, Role: l.loggedIn.role}, nil
+	}
 	mode, reply, err := p.choose(ctx)
 	if err != nil || mode == 0 {
 		return reply, err
@@ -91,7 +98,7 @@ func (p *pairer) prove(ctx context.Context, mode pairing.Modes) (pairing.Reply, 
 			return pairing.Reply{}, err
 		}
 		if p.conn.Context().Err() != nil { // a stranger's session does not last for as long as people think
-			conn, err := p.conn.client.dialToPair(ctx, p.conn.device)
+			conn, err := p.conn.client.dialToPair(ctx, p.conn.device, nil)
 			if err != nil {
 				return pairing.Reply{}, err
 			}

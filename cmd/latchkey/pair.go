@@ -37,8 +37,10 @@ without being shown, so a password pairs over any network.`,
 	c.Flags().StringVar(&f.alias, "as", "", "`ALIAS` for the device (default part of its id)")
 	c.Flags().StringVar(&f.user, "user", "", "`NAME` to have on the device (default the URL's, or the login name)")
 	c.Flags().StringVar(&f.accept, "accept-key", "", "`FINGERPRINT` to accept when the URL names no key")
+	c.Flags().StringVar(&p.way.login, "login-token", "", "`FILE` with a JWT for the device, or - for stdin: pair nothing, and record the device that it opens")
 	c.Flags().StringVar(&f.password, "password-file", "", "`FILE` with the password of the device or the invitation, or - for stdin")
-	_ = c.MarkFlagFilename("password-file") // the flag exists
+	_ = c.MarkFlagFilename("password-file") // the flags exist
+	_ = c.MarkFlagFilename("login-token")
 	return p.JSONFlag(c)
 }
 
@@ -46,8 +48,14 @@ without being shown, so a password pairs over any network.`,
 type pairFlags struct{ alias, user, accept, password string }
 
 func (p *program) runPair(c *cobra.Command, args []string, f pairFlags) error {
-	if f.password == "-" && (len(args) == 0 || args[0] == "-") {
+	stdin := len(args) == 0 || args[0] == "-"
+	switch {
+	case f.password != "" && p.way.login != "":
+		return cli.Usage("--password-file pairs and --login-token does without")
+	case stdin && f.password == "-":
 		return cli.Usage("the URL and --password-file - both want stdin")
+	case stdin && p.way.login == "-":
+		return cli.Usage("the URL and --login-token - both want stdin")
 	}
 	cl, err := p.client()
 	if err != nil {
@@ -62,6 +70,11 @@ func (p *program) runPair(c *cobra.Command, args []string, f pairFlags) error {
 	if err := p.withPassword(f.password, &o); err != nil {
 		return err
 	}
+	var dial client.DialOptions
+	if err := p.loginToken(&dial); err != nil {
+		return err
+	}
+	o.Login = dial.Login
 	if err := p.accepting(url, f.accept, &o); err != nil {
 		return err
 	}
@@ -74,10 +87,13 @@ func (p *program) runPair(c *cobra.Command, args []string, f pairFlags) error {
 
 func pairedText(paired *client.Paired) string {
 	form := "paired with %s as user %s, role %s; key %s"
-	if paired.Already {
+	switch {
+	case paired.Token:
+		form = "recorded %s: a token lets this client in as %s, role %s; the device's key is %s"
+	case paired.Already:
 		form = "recorded %s: the device already knows this key as user %s, role %s; its own key is %s"
 	}
-	return fmt.Sprintf(form, paired.Alias, paired.User, paired.Role, paired.Key)
+	return fmt.Sprintf(form, paired.Alias, clean(paired.User), clean(paired.Role), paired.Key)
 }
 
 // pairingURL finds out whom to pair with.
