@@ -41,6 +41,7 @@ type peer struct {
 	changes    changes
 	transfers  turn // reviews what travels in blocks
 	expelled   turn // ends the session
+	ended      sync.Once
 	refusals   *rate.Limiter
 	credential atomic.Pointer[credential] // that the session has logged in with; nil: none
 	exchange   *pairing.Exchange
@@ -178,14 +179,16 @@ func (p *peer) expire(now time.Time) {
 	}
 }
 
-// end ends the session and says why.
+// end ends the session and says why. The first cause counts.
 func (p *peer) end(cause error) {
-	p.sess.Close(cause)
-	e := acl.Event{Kind: acl.EventSession, Outcome: acl.OutcomeRefused, Object: "session", Code: latchkey.CodeOf(cause)}
-	if errors.Is(cause, latchkey.ErrRevoked) {
-		e.Kind, e.Outcome = acl.EventRevoke, acl.OutcomeOK
-	}
-	p.event(e)
+	p.ended.Do(func() {
+		p.sess.Close(cause)
+		e := acl.Event{Kind: acl.EventSession, Outcome: acl.OutcomeRefused, Object: "session", Code: latchkey.CodeOf(cause)}
+		if errors.Is(cause, latchkey.ErrRevoked) {
+			e.Kind, e.Outcome = acl.EventRevoke, acl.OutcomeOK
+		}
+		p.event(e)
+	})
 }
 
 // ending says why a session ended: a reason for what happens every day, an err
