@@ -129,6 +129,7 @@ func (p *tap) carried(text []byte) (found bool, size int) {
 type caller struct {
 	*coap.Endpoint
 	t    *testing.T
+	conn *secure.Conn
 	key  *latchkey.Identity
 	ends func()
 	bye  chan latchkey.Code
@@ -168,7 +169,7 @@ func tryCall(t *testing.T, key *latchkey.Identity, source string, to netip.AddrP
 		work.Wait()
 		return nil, err
 	}
-	c := &caller{t: t, key: key, bye: make(chan latchkey.Code, 1)}
+	c := &caller{t: t, conn: conn, key: key, bye: make(chan latchkey.Code, 1)}
 	c.Endpoint = coap.New(coap.Config{
 		Log: testLog(t),
 		Send: func(b []byte) error {
