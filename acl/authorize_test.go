@@ -26,7 +26,7 @@ func TestDefaultRoles(t *testing.T) {
 		case RoleAdmin:
 			return true
 		}
-		guest := kind == "self" || a == ServiceList
+		guest := kind == "self" || kind == "pair" || a == ServiceList
 		for _, p := range paths {
 			guest = guest || a == CoAPGet && resource == p
 		}

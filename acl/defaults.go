@@ -24,7 +24,7 @@ func defaultPolicies() map[string][]Statement {
 		RoleUnpaired: {allow(all, "pair:*", string(TokenLogin))},
 		RoleGuest: {
 			allow([]string{"/.well-known/core", "/device/info", "/services", "/me"}, string(CoAPGet)),
-			allow(all, string(ServiceList), "self:*"),
+			allow(all, string(ServiceList), "self:*", "pair:*"), // who pairs again is told that it is paired
 		},
 		RoleUser:  {allow(all, "coap:*", "route:*", string(TunnelOpen))},
 		RoleAdmin: {allow(all, "*")},

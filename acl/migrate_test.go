@@ -151,7 +151,7 @@ func TestMigrateKeepsChangedPolicies(t *testing.T) {
 		text    string // of the policy for strangers, in a file of version 1
 		migrate bool
 	}{
-		"as it was":  {unpairedV1, true},
+		"as it was":  {formerly[RoleUnpaired], true},
 		"narrowed":   {`{"name":"unpaired","statements":[{"effect":"allow","actions":["pair:invite"],"resources":["**"]}]}`, false},
 		"emptied":    {`{"name":"unpaired","statements":[]}`, false},
 		"as now":     {`{"name":"unpaired","statements":[{"effect":"allow","actions":["pair:*","token:login"],"resources":["**"]}]}`, true},
