@@ -222,7 +222,13 @@ func TestForwardDialsAgain(t *testing.T) {
 		f := newFake(t, &fake{handler: login, accept: echoes})
 		addr, ended, again := forward(t, f, ForwardOptions{Dial: DialOptions{Login: test.login}})
 		(<-f.sessions).Close(test.cause)
-		err := <-again
+		var err error
+		select {
+		case err = <-again:
+		case err := <-ended:
+			t.Errorf("%v: ended with %v", test.cause, err)
+			continue
+		}
 		if want := test.cause; want != errTest && !errors.Is(err, want) || want == errTest && !errors.Is(err, session.ErrEnded) {
 			t.Errorf("%v: told %v", test.cause, err)
 		}

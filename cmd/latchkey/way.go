@@ -124,7 +124,7 @@ func (p *program) readSmall(flag, name string, limit int64) ([]byte, error) {
 	if name != "-" {
 		f, err := os.Open(name)
 		if err != nil {
-			return nil, fmt.Errorf("%s: %w", flag, err)
+			return nil, err
 		}
 		defer f.Close()
 		in = f
