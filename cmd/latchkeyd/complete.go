@@ -2,75 +2,60 @@ package main
 
 import (
 	"context"
-	"slices"
 
 	"github.com/spf13/cobra"
 
 	"github.com/latchkey-dev/latchkey/acl"
 	"github.com/latchkey-dev/latchkey/internal/cli"
 	"github.com/latchkey-dev/latchkey/internal/daemon"
+	"github.com/latchkey-dev/latchkey/internal/roster"
 	"github.com/latchkey-dev/latchkey/pairing"
 )
 
-// offer asks the daemon or its files for names; what cannot be asked offers none.
-func (p *program) offer(names func(context.Context, *daemon.Control) ([]string, error)) cli.Choice {
-	return func(c *cobra.Command) []string {
-		var list []string
-		err := p.control(c, func(control *daemon.Control) (err error) {
-			list, err = names(c.Context(), control)
+// offered asks the daemon or its files for a list, and offers names from it; what
+// cannot be asked offers none.
+func offered[T any](p *program, ask func(*daemon.Control, context.Context) ([]T, error), names func(T) []string) cli.Choice {
+	return func(c *cobra.Command) (all []string) {
+		err := p.control(c, func(control *daemon.Control) error {
+			list, err := ask(control, c.Context())
+			for _, v := range list {
+				all = append(all, names(v)...)
+			}
 			return err
 		})
 		if err != nil {
 			return nil
 		}
-		return list
+		return all
 	}
 }
 
 func (p *program) userNames() cli.Choice {
-	return p.offer(func(ctx context.Context, control *daemon.Control) (names []string, err error) {
-		users, err := control.Users(ctx)
-		for _, u := range users {
-			names = append(names, u.Name)
-		}
-		return names, err
-	})
+	return offered(p, (*daemon.Control).Users, func(u acl.Account) []string { return []string{u.Name} })
 }
 
 // keys offers the fingerprints of all users.
 func (p *program) keys() cli.Choice {
-	return p.offer(func(ctx context.Context, control *daemon.Control) (names []string, err error) {
-		users, err := control.Users(ctx)
-		for _, u := range users {
-			for _, k := range u.Keys {
-				names = append(names, k.Fingerprint.String())
-			}
+	return offered(p, (*daemon.Control).Users, func(u acl.Account) (names []string) {
+		for _, k := range u.Keys {
+			names = append(names, k.Fingerprint.String())
 		}
-		return names, err
+		return names
 	})
 }
 
 func (p *program) policyNames() cli.Choice {
-	return p.offer(func(ctx context.Context, control *daemon.Control) (names []string, err error) {
-		list, err := control.Policies(ctx)
-		for _, policy := range list {
-			names = append(names, policy.Name)
+	return offered(p, (*daemon.Control).Policies, func(policy daemon.Policy) []string { return []string{policy.Name} })
+}
+
+// roleNames offers the roles that users can have.
+func (p *program) roleNames() cli.Choice {
+	return offered(p, (*daemon.Control).Roles, func(r roster.Role) []string {
+		if r.Name == acl.RoleUnpaired {
+			return nil
 		}
-		return names, err
+		return []string{r.Name}
 	})
 }
 
-// roles offers the roles that some policy is for, without that of strangers.
-func (p *program) roles() cli.Choice {
-	return p.offer(func(ctx context.Context, control *daemon.Control) (names []string, err error) {
-		list, err := control.Policies(ctx)
-		for _, policy := range list {
-			names = append(names, policy.Roles...)
-		}
-		slices.Sort(names)
-		names = slices.DeleteFunc(slices.Compact(names), func(name string) bool { return name == acl.RoleUnpaired })
-		return names, err
-	})
-}
-
-var modes = cli.Choices(pairing.LocalInitial.Names()...)
+var modes = cli.Choices((pairing.LocalInitial | pairing.LocalOpen | pairing.PasswordOpen | pairing.Invite).Names()...)

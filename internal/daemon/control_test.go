@@ -68,16 +68,16 @@ func TestUsers(t *testing.T) {
 		if err != nil || len(list) != 2 || list[0].Name != "alice" || list[1].Name != "bob" {
 			t.Errorf("list: %+v, %v", list, err)
 		}
-		if err := c.SetRole(ctx, "bob", "user", false); err != nil {
+		if _, err := c.SetRole(ctx, "bob", "user", Terms{}); err != nil {
 			t.Error(err)
 		}
 		if u, err = c.User(ctx, "bob"); err != nil || u.Role != "user" {
 			t.Errorf("bob: %+v, %v", u, err)
 		}
-		if err := c.RemoveKey(ctx, second, false); err != nil {
+		if err := c.RemoveKey(ctx, second, Terms{}); err != nil {
 			t.Error(err)
 		}
-		if err := c.RemoveUser(ctx, "bob", false); err != nil {
+		if err := c.RemoveUser(ctx, "bob", Terms{}); err != nil {
 			t.Error(err)
 		}
 		st, err := c.Status(ctx)
@@ -105,20 +105,20 @@ func TestUserMistakes(t *testing.T) {
 			next   string
 		}{
 			{"show nobody", func() error { _, err := c.User(ctx, "eve"); return err }, latchkey.ErrNotFound, "user list"},
-			{"remove nobody", func() error { return c.RemoveUser(ctx, "eve", false) }, latchkey.ErrNotFound, "user list"},
-			{"role of nobody", func() error { return c.SetRole(ctx, "eve", "user", false) }, latchkey.ErrNotFound, "user list"},
-			{"remove no key", func() error { return c.RemoveKey(ctx, other, false) }, latchkey.ErrNotFound, "user list"},
+			{"remove nobody", func() error { return c.RemoveUser(ctx, "eve", Terms{}) }, latchkey.ErrNotFound, "user list"},
+			{"role of nobody", func() error { _, err := c.SetRole(ctx, "eve", "user", Terms{}); return err }, latchkey.ErrNotFound, "user list"},
+			{"remove no key", func() error { return c.RemoveKey(ctx, other, Terms{}) }, latchkey.ErrNotFound, "user list"},
 			{"unknown role", func() error { _, err := c.AddUser(ctx, NewUser{Name: "eve", Role: "boss"}); return err }, latchkey.ErrNotFound, ""},
-			{"set unknown role", func() error { return c.SetRole(ctx, "alice", "boss", false) }, latchkey.ErrNotFound, ""},
+			{"set unknown role", func() error { _, err := c.SetRole(ctx, "alice", "boss", Terms{}); return err }, latchkey.ErrNotFound, ""},
 			{"there already", func() error { _, err := c.AddUser(ctx, NewUser{Name: "alice"}); return err }, latchkey.ErrConflict, "user add alice --key"},
 			{"other role", func() error {
 				_, err := c.AddUser(ctx, NewUser{Name: "alice", Role: "guest", Key: &other})
 				return err
 			}, latchkey.ErrConflict, "user role alice guest"},
 			{"somebody's key", func() error { _, err := c.AddUser(ctx, NewUser{Name: "eve", Key: &key}); return err }, latchkey.ErrConflict, "key remove"},
-			{"last administrator", func() error { return c.RemoveUser(ctx, "alice", false) }, nil, "--force"},
-			{"last administrator's role", func() error { return c.SetRole(ctx, "alice", "user", false) }, nil, "--force"},
-			{"last administrator's key", func() error { return c.RemoveKey(ctx, key, false) }, nil, "--force"},
+			{"last administrator", func() error { return c.RemoveUser(ctx, "alice", Terms{}) }, nil, "--force"},
+			{"last administrator's role", func() error { _, err := c.SetRole(ctx, "alice", "user", Terms{}); return err }, nil, "--force"},
+			{"last administrator's key", func() error { return c.RemoveKey(ctx, key, Terms{}) }, nil, "--force"},
 		}
 		for _, test := range tests {
 			t.Run(test.name, func(t *testing.T) { wants(t, test.err(), test.target, test.next) })
@@ -127,7 +127,7 @@ func TestUserMistakes(t *testing.T) {
 		if err != nil || !reflect.DeepEqual(before, after) {
 			t.Errorf("mistakes changed %+v to %+v (%v)", before, after, err)
 		}
-		if err := c.RemoveUser(ctx, "alice", true); err != nil {
+		if err := c.RemoveUser(ctx, "alice", Terms{Force: true}); err != nil {
 			t.Errorf("with force: %v", err)
 		}
 	})
@@ -224,7 +224,7 @@ func TestReset(t *testing.T) {
 
 func TestPairingOnFiles(t *testing.T) {
 	c := control(t, initDir(t))
-	_, err := c.OpenPairing(t.Context(), pairing.LocalInitial, 0)
+	_, err := c.OpenPairing(t.Context(), pairing.LocalInitial, 0, latchkey.Secret{})
 	wants(t, err, nil, ConfigFile)
 	_, err = c.ClosePairing(t.Context(), pairing.LocalInitial)
 	wants(t, err, nil, ConfigFile)
@@ -244,13 +244,14 @@ func TestPairingOnDaemon(t *testing.T) {
 	step("at the start", "local-initial", c.PairingStatus)
 	step("closed", "", func(ctx context.Context) (PairingStatus, error) { return c.ClosePairing(ctx, pairing.LocalInitial) })
 	step("opened", "local-initial", func(ctx context.Context) (PairingStatus, error) {
-		return c.OpenPairing(ctx, pairing.LocalInitial, 1e12)
+		st, err := c.OpenPairing(ctx, pairing.LocalInitial, 1e12, latchkey.Secret{})
+		return st.PairingStatus, err
 	})
 	key := newKey(t)
 	if _, err := c.AddUser(ctx, NewUser{Name: "alice", Role: "admin", Key: &key}); err != nil {
 		t.Fatal(err)
 	}
-	_, err := c.OpenPairing(ctx, pairing.LocalInitial, 0)
+	_, err := c.OpenPairing(ctx, pairing.LocalInitial, 0, latchkey.Secret{})
 	wants(t, err, latchkey.ErrConflict, "user add")
 }
 

@@ -44,15 +44,17 @@ func (c *Control) Explain(ctx context.Context, q Question) (Explanation, error) 
 	return admin.Call[Explanation](ctx, c.backend, opExplain, q)
 }
 
-func (a *administrator) explain(_ context.Context, q Question) (Explanation, error) {
+func (a *administrator) explain(ctx context.Context, q Question) (Explanation, error) {
 	r := &acl.Request{
 		Device: a.dev.DeviceID(a.key), User: q.User, Action: q.Action, Resource: q.Resource, Path: q.Path, Time: time.Now(),
 	}
 	if q.Key != nil {
 		r.Peer = *q.Key
 	}
-	if err := a.known(q.User); err != nil {
-		return Explanation{}, err
+	if q.User != "" {
+		if _, err := a.user(ctx, named{q.User}); err != nil {
+			return Explanation{}, err
+		}
 	}
 	if q.Action == acl.TunnelOpen || q.Action == acl.ServiceList {
 		r.ServiceType = a.serviceType(q.Resource)
@@ -65,16 +67,6 @@ func (a *administrator) explain(_ context.Context, q Question) (Explanation, err
 		out.Trace = append(out.Trace, Step{s.Policy, s.Statement, s.Effect.String(), s.Matched, s.Reason})
 	}
 	return out, nil
-}
-
-// known returns an error for a user that is not there.
-func (a *administrator) known(user string) error {
-	return a.access.View(func(tx *acl.Tx) error {
-		if _, ok := tx.User(user); !ok && user != "" {
-			return noUser(user)
-		}
-		return nil
-	})
 }
 
 // serviceType returns tcp, udp or unix for a service of the configuration.

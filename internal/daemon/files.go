@@ -2,6 +2,7 @@ package daemon
 
 import (
 	"context"
+	"errors"
 	"log/slog"
 	"path/filepath"
 
@@ -29,7 +30,7 @@ func (b *fileBackend) Do(ctx context.Context, op string, in []byte) ([]byte, err
 }
 
 // Close implements admin.Backend.
-func (b *fileBackend) Close() error { return b.access.Close() }
+func (b *fileBackend) Close() error { return errors.Join(b.closeAudit(), b.access.Close()) }
 
 // openAdmin opens configuration, key and store of dir.
 func openAdmin(dir string, log *slog.Logger) (*administrator, error) {
@@ -46,9 +47,9 @@ func openAdmin(dir string, log *slog.Logger) (*administrator, error) {
 		return nil, admin.Missing(err, dir, program)
 	}
 	return &administrator{
-		dir: dir, key: identity.Fingerprint(), access: access, log: log,
+		dir: dir, identity: identity, key: identity.Fingerprint(), access: access, log: log,
 		config: func() *Config { return config },
-		dev:    newDevice(config, identity, access, log),
+		dev:    newDevice(dir, config, identity, access, log),
 	}, nil
 }
 

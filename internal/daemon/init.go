@@ -1,7 +1,6 @@
 package daemon
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"path/filepath"
@@ -72,9 +71,9 @@ func (s Setup) create(config *Config, text []byte) (*Made, error) {
 			if err != nil {
 				return err
 			}
-			a := &administrator{access: access, dev: newDevice(config, identity, access, nil)}
-			url, err := a.pairingURL(context.Background(), admin.None{})
-			made.Fingerprint, made.PairingURL = identity.Fingerprint(), url.URL
+			a := &administrator{access: access, dev: newDevice(s.Dir, config, identity, access, nil)}
+			url, err := a.revealURL(latchkey.Secret{})
+			made.Fingerprint, made.PairingURL = identity.Fingerprint(), url
 			return errors.Join(err, access.Close())
 		}},
 	})

@@ -8,12 +8,14 @@ import (
 	"github.com/latchkey-dev/latchkey/acl"
 	"github.com/latchkey-dev/latchkey/device"
 	"github.com/latchkey-dev/latchkey/internal/admin"
+	"github.com/latchkey-dev/latchkey/internal/audit"
 )
 
 // The operations that a Control can ask for.
 const (
 	opStatus        = "status"
 	opServices      = "services"
+	opName          = "name"
 	opPairingURL    = "pairing-url"
 	opPairingStatus = "pairing/status"
 	opPairingOpen   = "pairing/open"
@@ -22,10 +24,23 @@ const (
 	opUserShow      = "user/show"
 	opUserAdd       = "user/add"
 	opUserRemove    = "user/remove"
+	opUserRename    = "user/rename"
 	opUserRole      = "user/role"
+	opUserExpire    = "user/expire"
+	opUserPolicies  = "user/policies"
+	opKeyAdd        = "key/add"
+	opKeyRename     = "key/rename"
 	opKeyRemove     = "key/remove"
+	opRoleList      = "role/list"
+	opRoleShow      = "role/show"
+	opRolePut       = "role/put"
+	opRoleRemove    = "role/remove"
+	opInviteCreate  = "invite/create"
+	opInviteList    = "invite/list"
+	opInviteRemove  = "invite/remove"
 	opPolicyList    = "policy/list"
 	opExplain       = "explain"
+	opAuditAnchor   = "audit/anchor"
 	opReset         = "reset"
 )
 
@@ -33,6 +48,7 @@ const (
 var operations = admin.Table[*administrator]{
 	opStatus:        admin.Op((*administrator).status),
 	opServices:      admin.Op((*administrator).services),
+	opName:          admin.Op((*administrator).name),
 	opPairingURL:    admin.Op((*administrator).pairingURL),
 	opPairingStatus: admin.Op((*administrator).pairingStatus),
 	opPairingOpen:   admin.Op((*administrator).openPairing),
@@ -41,28 +57,43 @@ var operations = admin.Table[*administrator]{
 	opUserShow:      admin.Op((*administrator).user),
 	opUserAdd:       admin.Op((*administrator).addUser),
 	opUserRemove:    admin.Op((*administrator).removeUser),
+	opUserRename:    admin.Op((*administrator).renameUser),
 	opUserRole:      admin.Op((*administrator).setRole),
+	opUserExpire:    admin.Op((*administrator).setExpiry),
+	opUserPolicies:  admin.Op((*administrator).setPolicies),
+	opKeyAdd:        admin.Op((*administrator).addKey),
+	opKeyRename:     admin.Op((*administrator).renameKey),
 	opKeyRemove:     admin.Op((*administrator).removeKey),
+	opRoleList:      admin.Op((*administrator).roles),
+	opRoleShow:      admin.Op((*administrator).role),
+	opRolePut:       admin.Op((*administrator).putRole),
+	opRoleRemove:    admin.Op((*administrator).removeRole),
+	opInviteCreate:  admin.Op((*administrator).invite),
+	opInviteList:    admin.Op((*administrator).invites),
+	opInviteRemove:  admin.Op((*administrator).removeInvite),
 	opPolicyList:    admin.Op((*administrator).policies),
 	opExplain:       admin.Op((*administrator).explain),
+	opAuditAnchor:   admin.Op((*administrator).anchor),
 	opReset:         admin.Op((*administrator).reset),
 }
 
 // An administrator carries out operations on an open directory.
 type administrator struct {
-	dir     string
-	key     latchkey.Fingerprint
-	access  *acl.Store
-	log     *slog.Logger
-	config  func() *Config
-	dev     *device.Device // configured, and serving if running is set
-	running bool
+	dir      string
+	identity *latchkey.Identity
+	key      latchkey.Fingerprint // of identity
+	access   *acl.Store
+	audit    *audit.Log // nil before audited, if running is not set
+	log      *slog.Logger
+	config   func() *Config
+	dev      *device.Device // configured, and serving if running is set
+	running  bool
 }
 
 // newDevice configures a device as c says.
-func newDevice(c *Config, identity *latchkey.Identity, access *acl.Store, log *slog.Logger) *device.Device {
+func newDevice(dir string, c *Config, identity *latchkey.Identity, access *acl.Store, log *slog.Logger) *device.Device {
 	return &device.Device{
-		Identity: identity, Access: access, Logger: log,
+		Dir: dir, Identity: identity, Access: access, Logger: log,
 		ID: c.ID, Name: c.Name, Addr: c.Listen, Pairing: c.Pairing,
 		Basestations: c.Basestation.Addrs, BasestationKey: c.Basestation.Key,
 		Services: c.Services, Routes: c.Routes, Tokens: c.Tokens, Limits: c.Limits, NoDiscovery: !c.Discovery,

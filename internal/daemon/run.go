@@ -74,17 +74,23 @@ func (d *daemon) adopt(c *Config) {
 
 func (d *daemon) serve(ctx context.Context, identity *latchkey.Identity, access *acl.Store) (err error) {
 	ready := make(chan device.Info, 1)
-	d.dev = newDevice(d.config.Load(), identity, access, d.Log)
-	if d.hook, err = newDelegate(d.config.Load().Authorize, access, d.Log); err != nil {
+	d.dev = newDevice(d.Dir, d.config.Load(), identity, access, d.Log)
+	if d.hook, err = newDelegate(d.config.Load().Authorize, d.Log); err != nil {
 		return err
 	}
 	defer func() { err = errors.Join(err, d.hook.close()) }()
 	if d.hook != nil {
 		d.dev.Authorize = d.hook.authorize
 	}
+	record, err := openAudit(d.Dir, identity, access, d.Log)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, record.Close()) }()
+	d.dev.Audit = record.Record
 	d.dev.Ready = func(i device.Info) { ready <- i }
 	d.admin = &administrator{
-		dir: d.Dir, key: identity.Fingerprint(), access: access, log: d.Log,
+		dir: d.Dir, identity: identity, key: identity.Fingerprint(), access: access, audit: record, log: d.Log,
 		config: d.config.Load, dev: d.dev, running: true,
 	}
 	socket, err := admin.Listen(d.Dir)

@@ -90,11 +90,22 @@ func TestRunRefuses(t *testing.T) {
 			if err == nil || !strings.Contains(err.Error(), test.message) || test.want != nil && !errors.Is(err, test.want) {
 				t.Errorf("error %v", err)
 			}
-			if after := contents(t, dir); !slices.Equal(before, after) {
+			after := contents(t, dir)
+			if test.name == "occupied port" { // which is found out after the audit log was opened
+				before, after = private(before), private(after)
+			}
+			if !slices.Equal(before, after) {
 				t.Error("a file was changed")
 			}
 		})
 	}
+}
+
+// private returns the files that only a person changes.
+func private(files []string) []string {
+	return slices.DeleteFunc(files, func(f string) bool {
+		return strings.HasPrefix(f, device.AuditFile) || strings.HasPrefix(f, device.AccessFile)
+	})
 }
 
 func TestReload(t *testing.T) {

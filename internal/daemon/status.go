@@ -3,7 +3,6 @@ package daemon
 import (
 	"context"
 	"os"
-	"strings"
 	"time"
 
 	"github.com/latchkey-dev/latchkey"
@@ -42,7 +41,7 @@ func (c *Control) Services(ctx context.Context) ([]device.Service, error) {
 func (a *administrator) status(context.Context, admin.None) (Status, error) {
 	config := a.config()
 	st := Status{
-		ID: a.dev.DeviceID(a.key), Name: config.Name, Fingerprint: a.key, Listen: config.Listen,
+		ID: a.dev.DeviceID(a.key), Name: a.present(), Fingerprint: a.key, Listen: config.Listen,
 		Basestation: a.attachment(nil),
 		Services:    nonNil(config.Services), Sessions: []device.SessionStatus{}, Pairing: a.modes().Names(),
 	}
@@ -79,8 +78,6 @@ func (a *administrator) services(context.Context, admin.None) ([]device.Service,
 	live, err := a.dev.Status()
 	return live.Services, err
 }
-
-func join(list []string) string { return strings.Join(list, ", ") }
 
 func nonNil[T any](list []T) []T {
 	if list == nil {

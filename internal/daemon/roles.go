@@ -1,0 +1,59 @@
+package daemon
+
+import (
+	"context"
+
+	"github.com/latchkey-dev/latchkey/acl"
+	"github.com/latchkey-dev/latchkey/internal/admin"
+	"github.com/latchkey-dev/latchkey/internal/roster"
+)
+
+// roleChange is a change of one role.
+type roleChange struct {
+	Role acl.Role `json:"role"`
+	Terms
+}
+
+// Roles lists all roles.
+func (c *Control) Roles(ctx context.Context) ([]roster.Role, error) {
+	return admin.Call[[]roster.Role](ctx, c.backend, opRoleList, admin.None{})
+}
+
+// Role returns one role, latchkey.ErrNotFound if there is none of that name.
+func (c *Control) Role(ctx context.Context, name string) (roster.Role, error) {
+	return admin.Call[roster.Role](ctx, c.backend, opRoleShow, named{name})
+}
+
+// PutRole adds a role, or replaces the one of that name. On the terms of version
+// roster.Absent it only adds.
+func (c *Control) PutRole(ctx context.Context, r acl.Role, t Terms) (roster.Role, error) {
+	return admin.Call[roster.Role](ctx, c.backend, opRolePut, roleChange{r, t})
+}
+
+// RemoveRole removes a role that nobody has.
+func (c *Control) RemoveRole(ctx context.Context, name string, t Terms) error {
+	_, err := admin.Call[admin.None](ctx, c.backend, opRoleRemove, roleChange{acl.Role{Name: name}, t})
+	return err
+}
+
+const listRoles = "latchkeyd role list"
+
+func (a *administrator) roles(context.Context, admin.None) ([]roster.Role, error) {
+	list, err := a.reader().Roles("")
+	return nonNil(list), err
+}
+
+func (a *administrator) role(_ context.Context, in named) (roster.Role, error) {
+	r, err := a.reader().Role(in.Name)
+	return r, a.advise(err, help{missing: listRoles})
+}
+
+func (a *administrator) putRole(_ context.Context, in roleChange) (roster.Role, error) {
+	h := help{missing: listRoles + ", latchkeyd policy show", taken: listRoles, terms: in.Terms}
+	return change(a, h, func(r *roster.Roster) (roster.Role, error) { return r.PutRole(console, in.Role, in.roster()) })
+}
+
+func (a *administrator) removeRole(_ context.Context, in roleChange) (admin.None, error) {
+	h := help{missing: listRoles, taken: "give those who have it another role first", terms: in.Terms}
+	return act(a, h, func(r *roster.Roster) error { return r.RemoveRole(console, in.Role.Name, in.roster()) })
+}
