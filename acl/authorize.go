@@ -155,17 +155,10 @@ func (st *state) judge(r *Request, trace *[]Step, fresh bool) judgement {
 
 // stale says why a request must be refused before any policy is asked.
 func stale(r *Request, subject Subject, fresh bool) string {
-	switch {
-	case fresh && (r.User != "" && r.User != subject.User || r.Role != "" && r.Role != subject.Role):
+	if fresh && (r.User != "" && r.User != subject.User || r.Role != "" && r.Role != subject.Role) {
 		return "the request names another user or role than the key has now"
-	case subject.Expires.IsZero():
-		return ""
-	case r.Time.IsZero():
-		return "the access ends at a set time, and the clock is not known"
-	case !r.Time.Before(subject.Expires):
-		return "the access has expired"
 	}
-	return ""
+	return over("access", subject.Expires, r.Time)
 }
 
 // token finds out what the token of a request entitles to. Who brings one is its
@@ -173,30 +166,11 @@ func stale(r *Request, subject Subject, fresh bool) string {
 func (st *state) token(r *Request) judgement {
 	t := r.Token
 	j := judgement{known: true, subject: Subject{Role: t.Role, Expires: t.Expires}}
-	switch {
-	case t.Expires.IsZero():
-		return j.refuse("the token has no end")
-	case r.Time.IsZero():
-		return j.refuse("the token ends at a set time, and the clock is not known")
-	case !r.Time.Before(t.Expires):
-		j.expired = true
-		return j.refuse("the token has expired")
-	case t.Role == RoleUnpaired || st.roles[t.Role] == nil:
+	j.refused, j.expired = t.bounds(r)
+	if j.refused == "" && (t.Role == RoleUnpaired || st.roles[t.Role] == nil) {
 		return j.refuse("there is no role %q for a token", t.Role)
-	case t.Scope != nil && !inScope(t.Scope, r.Action):
-		return j.refuse("the token is not for this action")
 	}
 	return j
-}
-
-// inScope reports whether a pattern names a.
-func inScope(scope []string, a Action) bool {
-	for _, text := range scope {
-		if p, err := compileAction(text); err == nil && p.matches(a) {
-			return true
-		}
-	}
-	return false
 }
 
 // hypothesis finds out who is meant by a request without a key, and which

@@ -37,6 +37,7 @@ type Request struct {
 	Time      time.Time  // now; zero when the clock is not to be trusted
 	KeyAdded  time.Time
 	KeyOrigin string         // how the key came here: "local-initial", "manual"
+	Expires   time.Time      // when the access of User, or of Peer, ends; zero: never
 	Claims    map[string]any // of Token; policies see them as claim.NAME
 	Token     *Token         // that the device itself validated in this session; nil: none
 

@@ -77,6 +77,9 @@ func outcome(err error) acl.Outcome {
 // decided tells what the door said to an operation that begins. Of those that it
 // let pass, only tunnels and administration are worth a record.
 func (p *peer) decided(q *acl.Request, err error) {
+	if err == nil && !p.admitted.Load() {
+		p.admitted.Store(true)
+	}
 	if err == nil && !worthy(q.Action) {
 		return
 	}

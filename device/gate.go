@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"maps"
+	"slices"
 	"strings"
 	"sync/atomic"
 
@@ -26,7 +27,8 @@ import (
 // peer; see acl.Mode. A panic refuses, and so does an answer that comes
 // after ctx has ended, which happens with the session or after
 // Limits.AuthorizeTime. An AuthorizeFunc may be called from many goroutines at
-// once. It replaces the policies; to keep them, call acl.Store.Authorize.
+// once. It replaces the policies; to keep them, call acl.Store.Authorize. What
+// acl.Bounds refuses it is not asked about.
 type AuthorizeFunc func(ctx context.Context, r *acl.Request) error
 
 // A door is the only caller of the authorization hook and the only maker of
@@ -90,9 +92,13 @@ func undecided(err error) bool {
 	return errors.Is(err, context.DeadlineExceeded) || errors.Is(err, latchkey.ErrTooMany)
 }
 
-// ask runs a hook of the application on a goroutine of its own, because one
-// that forgets its context must cost no more than the place it occupies.
+// ask asks nobody about what is out of bounds for every hook. A hook of the
+// application runs on a goroutine of its own, because one that forgets its
+// context must cost no more than the place it occupies.
 func (d *door) ask(ctx context.Context, r *acl.Request) error {
+	if err := acl.Bounds(r); err != nil {
+		return err
+	}
 	if d.prompt {
 		return d.call(ctx, r)
 	}
@@ -103,12 +109,11 @@ func (d *door) ask(ctx context.Context, r *acl.Request) error {
 	}
 	ctx, cancel := context.WithTimeout(ctx, limits.AuthorizeTime)
 	defer cancel()
-	asked := *r
-	asked.Claims = maps.Clone(r.Claims)
+	asked := copyOf(r)
 	answer := make(chan error, 1)
 	go func() { // ends with the hook; admit does not wait longer than ctx
 		defer d.calls.Add(-1)
-		answer <- d.call(ctx, &asked)
+		answer <- d.call(ctx, asked)
 	}()
 	select {
 	case err := <-answer:
@@ -119,6 +124,18 @@ func (d *door) ask(ctx context.Context, r *acl.Request) error {
 	case <-ctx.Done():
 		return fmt.Errorf("%w: no authorization in time: %w", latchkey.ErrForbidden, ctx.Err())
 	}
+}
+
+// copyOf is what a hook may change without anybody else seeing it.
+func copyOf(r *acl.Request) *acl.Request {
+	c := *r
+	c.Claims = maps.Clone(r.Claims)
+	if r.Token != nil {
+		token := *r.Token
+		token.Scope = slices.Clone(token.Scope)
+		c.Token = &token
+	}
+	return &c
 }
 
 func (d *door) call(ctx context.Context, r *acl.Request) (err error) {

@@ -92,3 +92,31 @@ func TestZeroPassIsRefused(t *testing.T) {
 		t.Errorf("zero pass: %v", err)
 	}
 }
+
+// What is out of bounds is refused whatever the hook would say, and it does not
+// reach what the hook may keep.
+func TestBoundsHoldForEveryHook(t *testing.T) {
+	asked := 0
+	d := testDoor(func(_ context.Context, r *acl.Request) error {
+		asked++
+		r.Token.Scope[0], r.Token.Expires = "*", time.Now().Add(time.Hour)
+		return nil
+	}, Limits{})
+	token := &acl.Token{Role: acl.RoleUser, Scope: []string{"coap:get"}, Expires: time.Now().Add(time.Minute)}
+	ask := func(a acl.Action, at time.Time) error {
+		_, err := d.admit(t.Context(), &acl.Request{Action: a, Resource: "/x", Time: at, Token: token})
+		return err
+	}
+	if err := ask(acl.CoAPGet, time.Now()); err != nil || asked != 1 {
+		t.Fatalf("in scope: %v, asked %d times", err, asked)
+	}
+	if err := ask(acl.CoAPPut, time.Now()); !errors.Is(err, latchkey.ErrForbidden) {
+		t.Errorf("out of scope: %v", err)
+	}
+	if err := ask(acl.CoAPGet, time.Now().Add(2*time.Minute)); !errors.Is(err, latchkey.ErrTokenExpired) {
+		t.Errorf("expired: %v", err)
+	}
+	if asked != 1 {
+		t.Errorf("the hook was asked %d times", asked)
+	}
+}

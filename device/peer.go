@@ -24,16 +24,17 @@ import (
 
 // A peer is one authenticated session as the device sees it.
 type peer struct {
-	srv     *server
-	sess    *session.Session
-	key     latchkey.Fingerprint
-	local   bool           // in the sense of pairing; see server.isLocal
-	carrier *route.Carrier // how datagrams reach the peer
-	id      session.ID
-	since   time.Time
-	paired  atomic.Bool // the key was seen to belong to a user
-	quiet   bool        // the path is silent; of tick
-	log     *slog.Logger
+	srv      *server
+	sess     *session.Session
+	key      latchkey.Fingerprint
+	local    bool           // in the sense of pairing; see server.isLocal
+	carrier  *route.Carrier // how datagrams reach the peer
+	id       session.ID
+	since    time.Time
+	paired   atomic.Bool // the key was seen to belong to a user
+	admitted atomic.Bool // the door has let an operation of it pass
+	quiet    bool        // the path is silent; of tick
+	log      *slog.Logger
 
 	work       work // what runs for the session
 	tunnels    tunnels
@@ -376,7 +377,7 @@ func (p *peer) question(action acl.Action, resource string) *acl.Request {
 		Device: p.srv.id, Peer: p.key, User: subject.User, Role: subject.Role,
 		Action: action, Resource: resource,
 		Path: p.path(), Source: p.source().Addr(), Time: p.srv.clock.now(),
-		KeyAdded: subject.Added, KeyOrigin: subject.Origin,
+		KeyAdded: subject.Added, KeyOrigin: subject.Origin, Expires: subject.Expires,
 	}
 	c := p.credential.Load()
 	if c == nil || action == acl.TokenLogin || strings.HasPrefix(string(action), "pair:") {

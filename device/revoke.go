@@ -88,13 +88,14 @@ func (p *peer) review() {
 	})
 }
 
-// endStrangers ends sessions that were nobody's for too long.
+// endStrangers ends sessions that were nobody's for too long. A hook may know
+// them by itself: then they are those that it has never let do anything.
 func (s *server) endStrangers(now time.Time) {
-	if s.access == nil || s.dev.Authorize != nil {
+	if s.access == nil {
 		return
 	}
 	for _, p := range s.all() {
-		if !p.stranger() || now.Sub(p.since) <= s.limits().UnpairedLife {
+		if now.Sub(p.since) <= s.limits().UnpairedLife || !p.stranger() || s.dev.Authorize != nil && p.admitted.Load() {
 			continue
 		}
 		why := latchkey.ErrUnpaired

@@ -15,10 +15,8 @@ import (
 	"sync"
 	"sync/atomic"
 	"testing"
-	"time"
 
 	"github.com/latchkey-dev/latchkey"
-	"github.com/latchkey-dev/latchkey/acl"
 	"github.com/latchkey-dev/latchkey/client"
 	"github.com/latchkey-dev/latchkey/internal/settings"
 )
@@ -153,37 +151,6 @@ func owned(t *testing.T, dir string) *client.Conn {
 	check(t, err)
 	t.Cleanup(func() { _ = conn.Close() })
 	return conn
-}
-
-// The program is not asked about those whose time is over.
-func TestWebhookExpiry(t *testing.T) {
-	o := newOwner(t)
-	access, err := acl.Create(filepath.Join(t.TempDir(), "access.db"))
-	check(t, err)
-	defer access.Close()
-	now, key, stranger := time.Now(), newKey(t), newKey(t)
-	check(t, access.Update(func(tx *acl.Tx) error {
-		return errors.Join(
-			tx.AddUser(acl.User{Name: "alice", Role: "user", Expires: now.Add(time.Hour)}),
-			tx.AddKey(acl.Key{Fingerprint: key, User: "alice", Name: "laptop", Added: now, Origin: "manual"}),
-		)
-	}))
-	d, err := newDelegate(Authorize{Webhook: "unix:" + o.socket}, access, silent())
-	check(t, err)
-	defer func() { check(t, d.close()) }()
-	for name, test := range map[string]struct {
-		key  latchkey.Fingerprint
-		now  time.Time
-		want latchkey.Code
-	}{
-		"in time": {key, now, 0}, "late": {key, now.Add(time.Hour), latchkey.CodeForbidden}, "clock unknown": {key, time.Time{}, latchkey.CodeForbidden},
-		"no user": {stranger, now.Add(time.Hour), 0}, "no user, clock unknown": {stranger, time.Time{}, 0},
-	} {
-		err := d.authorize(t.Context(), &acl.Request{Peer: test.key, Action: acl.CoAPGet, Resource: "/light", Time: test.now})
-		if latchkey.CodeOf(err) != test.want || (o.questions() != "") != (err == nil) {
-			t.Errorf("%s: %v", name, err)
-		}
-	}
 }
 
 // A file with certificates is looked for beside the configuration, and a Unix

@@ -2,29 +2,26 @@ package daemon
 
 import (
 	"context"
-	"fmt"
 	"log/slog"
 	"sync/atomic"
 
-	"github.com/latchkey-dev/latchkey"
 	"github.com/latchkey-dev/latchkey/acl"
 	"github.com/latchkey-dev/latchkey/internal/webhook"
 )
 
 // A delegate hands the door's questions to the program that the configuration
-// names at present. The dates that users and keys have here still count.
+// names at present.
 type delegate struct {
-	access *acl.Store
 	log    *slog.Logger
 	client atomic.Pointer[webhook.Client]
 }
 
 // newDelegate returns nil when the policies decide.
-func newDelegate(a Authorize, access *acl.Store, log *slog.Logger) (*delegate, error) {
+func newDelegate(a Authorize, log *slog.Logger) (*delegate, error) {
 	if a.Webhook == "" {
 		return nil, nil
 	}
-	d := &delegate{access: access, log: log}
+	d := &delegate{log: log}
 	return d, d.set(a)
 }
 
@@ -47,10 +44,6 @@ func (d *delegate) set(a Authorize) error {
 
 // authorize is a device.AuthorizeFunc.
 func (d *delegate) authorize(ctx context.Context, r *acl.Request) error {
-	subject, _ := d.access.Lookup(r.Peer)
-	if end := subject.Expires; !end.IsZero() && (r.Time.IsZero() || !r.Time.Before(end)) {
-		return fmt.Errorf("%w: the access has expired, or the clock is not known", latchkey.ErrForbidden)
-	}
 	return d.client.Load().Ask(ctx, r)
 }
 
