@@ -20,13 +20,17 @@ type Document struct {
 }
 
 // A place is something in a document that a later error may be about: a role,
-// or what a role refers to.
-type place struct{ role, kind, name string }
+// what a role refers to, a policy, or a statement of it, counted from 1.
+type place struct {
+	role, kind, name string
+	statement        int
+}
 
 // The kinds of a place; a role itself has none.
 const (
 	policyOfRole = "policy"
 	roleOfRole   = "role"
+	wholePolicy  = "whole policy"
 )
 
 // ParseDocument reads a document from JSON. It is one policy, with its tests:
@@ -109,7 +113,7 @@ func (d *Document) parse() error {
 		return r.at(start, mistake(`field "statements" is missing`))
 	}
 	p, err := single.policy(r.zones)
-	d.Policies = append(d.Policies, p)
+	d.addPolicy(p, start)
 	for i := range d.Cases {
 		if d.Cases[i].nobody() {
 			d.Cases[i].Policies = []string{single.name}
@@ -140,8 +144,20 @@ func (d *Document) parsePolicy() error {
 	if slices.ContainsFunc(d.Policies, func(q *Policy) bool { return q.name == p.name }) {
 		return d.source.at(start, mistake("policy %q stands here a second time", p.name))
 	}
-	d.Policies = append(d.Policies, p)
+	d.addPolicy(p, start)
 	return nil
+}
+
+// addPolicy adds the policy that was read last, and began at start.
+func (d *Document) addPolicy(p *Policy, start int) {
+	if p == nil {
+		return
+	}
+	d.Policies = append(d.Policies, p)
+	d.places[place{kind: wholePolicy, name: p.name}] = start
+	for i, at := range d.source.statements {
+		d.places[place{kind: wholePolicy, name: p.name, statement: i + 1}] = at
+	}
 }
 
 func (d *Document) parseRole() error {

@@ -63,6 +63,10 @@ func Lint(d *Document, around Surroundings) []Finding {
 	for _, check := range l.checks() {
 		check()
 	}
+	if l.work <= 0 {
+		l.found = append(l.found, Finding{Severity: SeverityNote, Code: "too-large",
+			Text: "the document is so large that not all of it was compared", Fix: "look at parts of it alone"})
+	}
 	slices.SortStableFunc(l.found, func(a, b Finding) int {
 		return cmp.Or(
 			cmp.Compare(l.order(a), l.order(b)),
@@ -77,7 +81,10 @@ var severities = []Severity{SeverityError, SeverityWarning, SeverityNote}
 
 // order is the place of a finding's policy or role: policies come first.
 func (l *linter) order(f Finding) int {
-	if f.Policy == "" {
+	switch {
+	case f.Policy == "" && f.Role == "":
+		return len(l.doc.Policies) + len(l.doc.Roles)
+	case f.Policy == "":
 		return len(l.doc.Policies) + slices.IndexFunc(l.doc.Roles, func(r Role) bool { return r.Name == f.Role })
 	}
 	return slices.IndexFunc(l.doc.Policies, func(p *Policy) bool { return p.name == f.Policy })
@@ -85,5 +92,5 @@ func (l *linter) order(f Finding) int {
 
 // checks are all that Lint looks for.
 func (l *linter) checks() []func() {
-	return []func(){}
+	return []func(){l.everything, l.strangers, l.promotes, l.never, l.unreachable, l.missing, l.names, l.variables, l.roles, l.idleDenies}
 }

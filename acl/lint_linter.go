@@ -5,8 +5,12 @@ import (
 	"strings"
 )
 
-// maxLintWork bounds how many patterns are compared, or values tried.
-const maxLintWork = 10_000_000
+// Limits of Lint.
+const (
+	maxLintWork = 10_000_000 // patterns compared, values tried
+	stepWork    = 16         // what to ask one statement costs, with its trace
+	maxFindings = 1000
+)
 
 // A linter holds what Lint knows and has found.
 type linter struct {
@@ -92,8 +96,14 @@ func (l *linter) spend(n int) bool {
 	return l.work > 0
 }
 
-// example decides r for h, and makes an example of that.
+// example decides r for h, and makes an example of that. It is nil when there is
+// no work left.
 func (l *linter) example(h holder, r Request) *Example {
+	for _, p := range h.policies {
+		if !l.spend(stepWork * len(p.compiled)) {
+			return nil
+		}
+	}
 	c := Case{Expect: ExpectRefuse, Role: h.role, User: h.user, Request: r}
 	switch {
 	case h.user != "":
@@ -139,5 +149,17 @@ func (l *linter) report(severity Severity, code string, s site, e *Example, text
 
 // add puts the place of a finding to it.
 func (l *linter) add(f Finding) {
+	if len(l.found) == maxFindings {
+		l.work = 0
+		return
+	}
+	if r := l.doc.source; r != nil {
+		at := place{role: f.Role}
+		if f.Policy != "" {
+			at = place{kind: wholePolicy, name: f.Policy, statement: f.Statement}
+		}
+		f.File = r.file
+		f.Line, f.Column = r.position(l.doc.places[at])
+	}
 	l.found = append(l.found, f)
 }

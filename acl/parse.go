@@ -78,7 +78,9 @@ func (r *reader) policyName(f *policyFields) (err error) {
 }
 
 func (r *reader) policyStatements(f *policyFields) error {
+	r.statements = nil
 	return r.array(MaxStatements, func() error {
+		r.statements = append(r.statements, r.start())
 		s, err := r.statement()
 		f.statements = append(f.statements, s)
 		return err

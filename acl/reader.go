@@ -35,6 +35,8 @@ type reader struct {
 	data  []byte
 	dec   *json.Decoder
 	zones *zones // that times in the text name
+
+	statements []int // where those of the policy that was read last begin
 }
 
 func newReader(file string, data []byte) *reader {

@@ -79,12 +79,12 @@ func (d *Document) Resolve(base Rules) error {
 	for _, r := range d.Roles {
 		for _, name := range r.Policies {
 			if st.policies[name] == nil {
-				return d.at(place{r.Name, policyOfRole, name}, mistake("role %q: there is no policy %q", r.Name, name))
+				return d.at(place{role: r.Name, kind: policyOfRole, name: name}, mistake("role %q: there is no policy %q", r.Name, name))
 			}
 		}
 		for _, name := range r.Includes {
 			if st.roles[name] == nil {
-				return d.at(place{r.Name, roleOfRole, name}, mistake("role %q: there is no role %q to include", r.Name, name))
+				return d.at(place{role: r.Name, kind: roleOfRole, name: name}, mistake("role %q: there is no role %q to include", r.Name, name))
 			}
 		}
 	}
@@ -120,7 +120,7 @@ func (d *Document) checkCycle(r Role, path []string, done map[string]bool, roles
 	for _, name := range r.Includes {
 		if i := slices.Index(path, name); i >= 0 {
 			circle := strings.Join(append(path[i:], name), " includes ")
-			at := place{r.Name, roleOfRole, name}
+			at := place{role: r.Name, kind: roleOfRole, name: name}
 			if _, ours := d.places[at]; !ours {
 				at = place{role: path[0]} // closed by a role of the store
 			}
