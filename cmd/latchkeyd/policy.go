@@ -2,44 +2,46 @@ package main
 
 import (
 	"bytes"
+	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"slices"
 
 	"github.com/spf13/cobra"
 
+	"github.com/latchkey-dev/latchkey/acl"
 	"github.com/latchkey-dev/latchkey/internal/cli"
 	"github.com/latchkey-dev/latchkey/internal/daemon"
+	"github.com/latchkey-dev/latchkey/internal/roster"
 )
 
 func (p *program) policy() *cobra.Command {
-	c := &cobra.Command{Use: "policy", Short: "Look at policies"}
-	c.AddCommand(p.policyShow(), p.policyCheck())
+	c := &cobra.Command{Use: "policy", Short: "Look at policies, test and change them"}
+	c.AddCommand(p.policyShow(), p.policyCheck(), p.policyApply())
 	return c
 }
 
 func (p *program) policyShow() *cobra.Command {
-	return cli.CompleteArgs(p.JSONFlag(&cobra.Command{
-		Use:   "show [NAME]",
-		Short: "List the policies, or show one in full",
-		Args:  cobra.MaximumNArgs(1),
-		RunE: func(c *cobra.Command, args []string) error {
-			return p.control(c, func(control *daemon.Control) error {
-				list, err := control.Policies(c.Context())
-				if err != nil {
-					return err
-				}
-				if len(args) == 1 {
-					return p.showPolicy(list, args[0])
-				}
-				t := cli.Table{Heading: []string{"policy", "roles"}}
-				for _, policy := range list {
-					t.Add(policy.Name, orNone(policy.Roles))
-				}
-				return p.Print(list, t)
-			})
-		},
-	}), p.policyNames())
+	c := p.command(&cobra.Command{
+		Use:     "show [NAME]",
+		Short:   "List the policies, or print one in full, to be changed and applied again",
+		Example: "  latchkeyd policy show guest > guest.json",
+	}, cobra.MaximumNArgs(1), func(ctx context.Context, control *daemon.Control, args []string) error {
+		list, err := control.Policies(ctx)
+		if err != nil {
+			return err
+		}
+		if len(args) == 1 {
+			return p.showPolicy(list, args[0])
+		}
+		t := cli.Table{Heading: []string{"policy", "roles"}}
+		for _, policy := range list {
+			t.Add(policy.Name, orNone(policy.Roles))
+		}
+		return p.Print(list, t)
+	})
+	return cli.CompleteArgs(c, p.policyNames())
 }
 
 // showPolicy prints one policy as policy check reads it.
@@ -58,17 +60,114 @@ func (p *program) showPolicy(list []daemon.Policy, name string) error {
 	return p.PrintLine(nil, text.String())
 }
 
+// document reads a document and tells what is wrong with its text.
+func (p *program) document(name string) (daemon.Rulebook, error) {
+	text, err := p.readFile(name, acl.MaxDocument)
+	if err != nil {
+		return daemon.Rulebook{}, err
+	}
+	_, err = acl.ParseDocument(name, text)
+	return daemon.Rulebook{File: name, Text: string(text)}, err
+}
+
 func (p *program) policyCheck() *cobra.Command {
-	return cli.CompleteFiles(&cobra.Command{
+	return p.JSONFlag(cli.CompleteFiles(&cobra.Command{
 		Use:   "check FILE",
-		Short: "Say what is wrong with a policy, with line and column",
-		Args:  cobra.ExactArgs(1),
-		RunE: func(_ *cobra.Command, args []string) error {
-			policy, err := daemon.CheckPolicy(args[0], p.In)
+		Short: "Say what is wrong with policies and roles, and run their tests",
+		Long: `Say what is wrong with the policies and roles in a file, or in stdin with -, with
+line and column, and run the tests in it. With --dir they are held against the
+users, roles and policies of that device, else against those of a new one.`,
+		Args: cobra.ExactArgs(1),
+		RunE: func(c *cobra.Command, args []string) error {
+			book, err := p.document(args[0])
 			if err != nil {
 				return err
 			}
-			return p.PrintLine(nil, fmt.Sprintf("policy %s: %d statements, nothing wrong", policy.Name(), len(policy.Statements())))
+			var out daemon.Checked
+			if c.Flags().Changed("dir") {
+				err = p.control(c, func(control *daemon.Control) (err error) {
+					out, err = control.CheckPolicies(c.Context(), book)
+					return err
+				})
+			} else {
+				out, err = daemon.CheckDocument(book, acl.DefaultRules())
+			}
+			if err != nil {
+				return err
+			}
+			return p.printChecked(book.File, out)
 		},
-	})
+	}))
+}
+
+func (p *program) printChecked(file string, out daemon.Checked) error {
+	if p.JSON {
+		if err := p.PrintJSON(out); err != nil {
+			return err
+		}
+	}
+	if err := p.failed(file, out.Failures, ""); err != nil || p.JSON {
+		return err
+	}
+	return p.PrintLine(nil, out.String())
+}
+
+// failed tells which tests have failed.
+func (p *program) failed(file string, failures []string, more string) error {
+	if len(failures) == 0 {
+		return nil
+	}
+	for _, f := range failures {
+		p.Note("", errors.New(f))
+	}
+	text := fmt.Sprintf("%d tests failed%s", len(failures), more)
+	if len(failures) == 1 {
+		text = "1 test failed" + more
+	}
+	return cli.WithNext(errors.New(text), "correct the policies or the tests in "+file)
+}
+
+func (p *program) policyApply() *cobra.Command {
+	var trial, force bool
+	c := &cobra.Command{
+		Use:   "apply FILE",
+		Short: "Put the policies and roles of a file in force, if their tests pass",
+		Long: `Put the policies and roles of a file, or of stdin with -, in the place of those of
+the same names; all others stay. The tests in the file run first, with what the
+device has, and nothing is changed unless all pass. All of it is one change, and
+takes effect at once, also on what is under way.`,
+		Example: "  latchkeyd policy apply evenings.json",
+		Args:    cobra.ExactArgs(1),
+		RunE: func(c *cobra.Command, args []string) error {
+			book, err := p.document(args[0])
+			if err != nil {
+				return err
+			}
+			book.Trial, book.Force = trial, force
+			return p.control(c, func(control *daemon.Control) error {
+				out, err := control.ApplyPolicies(c.Context(), book)
+				if err != nil {
+					return err
+				}
+				return p.printApplied(book, out)
+			})
+		},
+	}
+	c.Flags().BoolVar(&trial, "dry-run", false, "change nothing, only run the tests and show what would change")
+	c.Flags().BoolVar(&force, "force", false, "also when the device is left without an administrator")
+	return p.JSONFlag(cli.CompleteFiles(c))
+}
+
+func (p *program) printApplied(book daemon.Rulebook, out daemon.Applied) error {
+	if err := p.failed(book.File, out.Failures, ", and nothing was changed"); err != nil {
+		return err
+	}
+	var t cli.Table
+	for _, one := range out.Changes {
+		t.Add(one.Kind, one.Name, one.Change)
+	}
+	if book.Trial && slices.ContainsFunc(out.Changes, func(a roster.Applied) bool { return a.Change != roster.Unchanged }) {
+		p.Hint("nothing was changed; repeat the command without --dry-run to do it")
+	}
+	return p.Print(out.Changes, t)
 }

@@ -39,6 +39,8 @@ const (
 	opInviteList    = "invite/list"
 	opInviteRemove  = "invite/remove"
 	opPolicyList    = "policy/list"
+	opPolicyCheck   = "policy/check"
+	opPolicyApply   = "policy/apply"
 	opExplain       = "explain"
 	opAuditAnchor   = "audit/anchor"
 	opReset         = "reset"
@@ -72,6 +74,8 @@ var operations = admin.Table[*administrator]{
 	opInviteList:    admin.Op((*administrator).invites),
 	opInviteRemove:  admin.Op((*administrator).removeInvite),
 	opPolicyList:    admin.Op((*administrator).policies),
+	opPolicyCheck:   admin.Op((*administrator).checkPolicies),
+	opPolicyApply:   admin.Op((*administrator).applyPolicies),
 	opExplain:       admin.Op((*administrator).explain),
 	opAuditAnchor:   admin.Op((*administrator).anchor),
 	opReset:         admin.Op((*administrator).reset),
@@ -87,6 +91,7 @@ type administrator struct {
 	log      *slog.Logger
 	config   func() *Config
 	dev      *device.Device // configured, and serving if running is set
+	hook     *delegate      // that decides in place of the policies; nil: they do, if running is set
 	running  bool
 }
 

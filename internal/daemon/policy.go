@@ -3,19 +3,43 @@ package daemon
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
-	"io"
-	"os"
 
 	"github.com/latchkey-dev/latchkey/acl"
 	"github.com/latchkey-dev/latchkey/internal/admin"
+	"github.com/latchkey-dev/latchkey/internal/roster"
 )
 
 // A Policy is one policy of the store and the roles that have it.
 type Policy struct {
-	Name  string          `json:"name"`
-	Roles []string        `json:"roles"`
-	Text  json.RawMessage `json:"policy"` // as acl.ParsePolicy reads it
+	Name    string          `json:"name"`
+	Roles   []string        `json:"roles"`
+	Version string          `json:"version"`
+	Text    json.RawMessage `json:"policy"` // as acl.ParsePolicy reads it
+}
+
+// A Rulebook is the text of a document and where it comes from.
+type Rulebook struct {
+	File  string `json:"file"` // for messages
+	Text  string `json:"text"`
+	Trial bool   `json:"trial,omitempty"` // change nothing, only tell what would change
+	Force bool   `json:"force,omitempty"` // the device may be left without an administrator
+}
+
+// A Checked is what a look at a document found.
+type Checked struct {
+	Policies   int      `json:"policies"`
+	Statements int      `json:"statements"`
+	Roles      int      `json:"roles"`
+	Tests      int      `json:"tests"`
+	Failures   []string `json:"failures"` // of tests: place, name and problem
+}
+
+// An Applied is what became of a document.
+type Applied struct {
+	Changes  []roster.Applied `json:"changes"`
+	Failures []string         `json:"failures"` // of tests; with any nothing was changed
 }
 
 // Policies lists the policies of the store.
@@ -23,42 +47,103 @@ func (c *Control) Policies(ctx context.Context) ([]Policy, error) {
 	return admin.Call[[]Policy](ctx, c.backend, opPolicyList, admin.None{})
 }
 
-func (a *administrator) policies(context.Context, admin.None) ([]Policy, error) {
-	list := []Policy{}
-	err := a.access.View(func(tx *acl.Tx) error {
-		roles := map[string][]string{}
-		for _, r := range tx.Roles() {
-			for _, name := range r.Policies {
-				roles[name] = append(roles[name], r.Name)
-			}
-		}
-		for _, p := range tx.Policies() {
-			text, err := json.Marshal(p)
-			if err != nil {
-				return err
-			}
-			list = append(list, Policy{p.Name(), nonNil(roles[p.Name()]), text})
-		}
-		return nil
-	})
-	return list, err
+// CheckPolicies looks at a document and runs its tests with the rules of the store.
+func (c *Control) CheckPolicies(ctx context.Context, b Rulebook) (Checked, error) {
+	return admin.Call[Checked](ctx, c.backend, opPolicyCheck, b)
 }
 
-// CheckPolicy reads the policy in a file, or on stdin if path is "-", and says
-// what is wrong with it and where.
-func CheckPolicy(path string, stdin io.Reader) (*acl.Policy, error) {
-	in := stdin
-	if path != "-" {
-		f, err := os.Open(path)
+// ApplyPolicies puts the policies and roles of a document into the store, unless one
+// of its tests fails.
+func (c *Control) ApplyPolicies(ctx context.Context, b Rulebook) (Applied, error) {
+	return admin.Call[Applied](ctx, c.backend, opPolicyApply, b)
+}
+
+func (a *administrator) policies(context.Context, admin.None) ([]Policy, error) {
+	names, err := a.reader().Policies("")
+	if err != nil {
+		return nil, err
+	}
+	list := []Policy{}
+	for _, listed := range names {
+		p, err := a.reader().Policy(listed.Name)
+		if err != nil {
+			continue // removed since
+		}
+		text, err := json.Marshal(p.Policy)
 		if err != nil {
 			return nil, err
 		}
-		defer f.Close()
-		in = f
+		list = append(list, Policy{p.Name, p.Roles, p.Version, text})
 	}
-	text, err := io.ReadAll(io.LimitReader(in, acl.MaxPolicySize+1))
+	return list, nil
+}
+
+func (a *administrator) checkPolicies(_ context.Context, in Rulebook) (Checked, error) {
+	rules, err := a.access.Rules()
 	if err != nil {
-		return nil, fmt.Errorf("read %s: %w", path, err)
+		return Checked{}, err
 	}
-	return acl.ParsePolicy(path, text)
+	return CheckDocument(in, rules)
+}
+
+// CheckDocument looks at a document and runs its tests with some rules.
+func CheckDocument(b Rulebook, rules acl.Rules) (out Checked, err error) {
+	d, err := acl.ParseDocument(b.File, []byte(b.Text))
+	if err != nil {
+		return out, err
+	}
+	if err := d.Resolve(rules); err != nil {
+		return out, err
+	}
+	out = Checked{Policies: len(d.Policies), Roles: len(d.Roles), Tests: len(d.Cases)}
+	for _, p := range d.Policies {
+		out.Statements += len(p.Statements())
+	}
+	out.Failures = texts(d.Check(rules))
+	return out, nil
+}
+
+// texts puts failures of tests into words.
+func texts(failed []acl.Failure) []string {
+	list := []string{}
+	for _, f := range failed {
+		list = append(list, f.Error())
+	}
+	return list
+}
+
+func (a *administrator) applyPolicies(_ context.Context, in Rulebook) (Applied, error) {
+	d, err := acl.ParseDocument(in.File, []byte(in.Text))
+	if err != nil {
+		return Applied{}, err
+	}
+	var failed *roster.TestError
+	list, err := change(a, help{}, func(r *roster.Roster) ([]roster.Applied, error) {
+		list, err := r.Apply(console, d, roster.Terms{Force: in.Force}, in.Trial)
+		if errors.As(err, &failed) {
+			return nil, nil // that is an answer
+		}
+		return list, err
+	})
+	if failed != nil {
+		return Applied{[]roster.Applied{}, texts(failed.Failures)}, nil
+	}
+	if err == nil && !in.Trial {
+		a.log.Info("policies applied", "file", in.File, "count", len(list))
+	}
+	return Applied{nonNil(list), []string{}}, err
+}
+
+// String says it in words.
+func (c Checked) String() string {
+	return fmt.Sprintf("%s, %s, %s, %s: nothing wrong",
+		counted(c.Policies, "policy", "policies"), counted(c.Statements, "statement", "statements"),
+		counted(c.Roles, "role", "roles"), counted(c.Tests, "test", "tests"))
+}
+
+func counted(n int, one, many string) string {
+	if n == 1 {
+		return "1 " + one
+	}
+	return fmt.Sprintf("%d %s", n, many)
 }

@@ -91,7 +91,7 @@ func (d *daemon) serve(ctx context.Context, identity *latchkey.Identity, access 
 	d.dev.Ready = func(i device.Info) { ready <- i }
 	d.admin = &administrator{
 		dir: d.Dir, identity: identity, key: identity.Fingerprint(), access: access, audit: record, log: d.Log,
-		config: d.config.Load, dev: d.dev, running: true,
+		config: d.config.Load, dev: d.dev, hook: d.hook, running: true,
 	}
 	socket, err := admin.Listen(d.Dir)
 	if err != nil {

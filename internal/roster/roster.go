@@ -67,7 +67,14 @@ type deed struct {
 
 // do makes one change, and records how it went.
 func (r *Roster) do(a Actor, t Terms, d deed, change func(*acl.Tx) error) error {
-	err := r.Access.Update(func(tx *acl.Tx) error {
+	err := r.commit(a, t, change)
+	r.record(a, d, err)
+	return err
+}
+
+// commit makes one change, by the rules that hold for all of them.
+func (r *Roster) commit(a Actor, t Terms, change func(*acl.Tx) error) error {
+	return explain(r.Access.Update(func(tx *acl.Tx) error {
 		if err := a.present(tx); err != nil {
 			return err
 		}
@@ -82,10 +89,7 @@ func (r *Roster) do(a Actor, t Terms, d deed, change func(*acl.Tx) error) error 
 			return acl.ErrLastAdmin
 		}
 		return nil
-	})
-	err = explain(err)
-	r.record(a, d, err)
-	return err
+	}))
 }
 
 // present makes sure that the actor is still who the door took it for.
