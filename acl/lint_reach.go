@@ -54,6 +54,12 @@ func (l *linter) redundant(t site, list []site) bool {
 	used, ok := l.covered(t, slices.DeleteFunc(list, func(s site) bool {
 		return s.index == t.index || s.effect != t.effect || s.mode != t.mode
 	}))
+	if t.effect == Deny && ok {
+		// The first deny chooses the mode. Another one may be next in line.
+		ok = !slices.ContainsFunc(sites(t.policy), func(s site) bool {
+			return s.effect == Deny && s.mode != t.mode && s.index > t.index && s.index < slices.MaxFunc(used, laterSite).index
+		})
+	}
 	h := holder{policies: []*Policy{t.policy}}
 	return ok && l.witnesses(h, t.statement, t.set, func(r Request) bool {
 		e := l.example(h, r)
@@ -64,6 +70,9 @@ func (l *linter) redundant(t site, list []site) bool {
 		return true
 	})
 }
+
+// laterSite compares the places of two statements of one policy.
+func laterSite(a, b site) int { return a.index - b.index }
 
 // deniedByOthers reports an allow that other policies of each of its holders deny.
 func (l *linter) deniedByOthers(t site) {

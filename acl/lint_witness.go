@@ -25,8 +25,8 @@ func (l *linter) witness(h holder, s *statement, a Action, pattern *resourcePatt
 	if !l.satisfy(&r, s) {
 		return r, false
 	}
-	if h.role == RoleUnpaired && r.User != "" {
-		return r, false // strangers have no names
+	if h.role == RoleUnpaired && (r.User != "" || !r.KeyAdded.IsZero()) {
+		return r, false // strangers have no names, and their keys were never added
 	}
 	resource, ok := pattern.instance(&r, a)
 	r.Resource = resource
@@ -109,9 +109,13 @@ func (l *linter) satisfyAll(r *Request, conditions []*condition) bool {
 			try = append(try, func() { r.Source = a })
 		}
 	case clockTime:
-		age := r.Time.Sub(r.KeyAdded)
+		was := *r
 		for _, t := range moments(conditions) {
-			try = append(try, func() { r.Time, r.KeyAdded = t, t.Add(-age) })
+			try = append(try, func() {
+				if r.Time = t; !was.KeyAdded.IsZero() {
+					r.KeyAdded = t.Add(was.KeyAdded.Sub(was.Time))
+				}
+			})
 		}
 	case keyAge:
 		for _, c := range conditions {
@@ -156,10 +160,13 @@ func texting(conditions []*condition, r *Request) (out []any) {
 			}
 		}
 	}
-	for _, value := range domains[attr.kind] {
-		out = append(out, value)
+	if domain := domains[attr.kind]; domain != nil {
+		for _, value := range domain {
+			out = append(out, value)
+		}
+		return out
 	}
-	if attr.kind == tokenClaim {
+	if len(all) > 0 && attr.kind == tokenClaim {
 		out = append(out, all)
 	}
 	return append(out, something, "someone", "device2")
@@ -201,9 +208,9 @@ func (r *Request) setText(a attribute, value any) {
 			r.Device = id
 		}
 	case deviceProduct:
-		r.Device.Product = text
+		r.setText(attribute{kind: deviceID}, text+"/"+r.Device.Device)
 	case deviceUnit:
-		r.Device.Device = text
+		r.setText(attribute{kind: deviceID}, r.Device.Product+"/"+text)
 	case serviceType:
 		r.ServiceType = text
 	case tokenClaim:
