@@ -126,7 +126,8 @@ func (p *peer) login(ctx context.Context, r *coap.Request) *coap.Response {
 	})
 	p.log.Info("token accepted", "op", acl.TokenLogin, "issuer", c.token.Issuer, "subject", c.token.Subject, "role", c.token.Role, "expires", c.token.Expires)
 	p.checkIssuer() // the issuers may have changed meanwhile
-	p.reviewAll()   // it may entitle to less than the one before
+	p.checkVoided()
+	p.reviewAll() // it may entitle to less than the one before
 	return reply(coap.Changed, struct {
 		Role    string    `json:"role"`
 		Expires time.Time `json:"expires"`
@@ -137,7 +138,7 @@ func (p *peer) login(ctx context.Context, r *coap.Request) *coap.Response {
 // reasonOf is for the owner's eyes. Errors of bearer never hold a part of a
 // token.
 func reasonOf(err error) string {
-	if errors.Is(err, latchkey.ErrForbidden) || errors.Is(err, latchkey.ErrTokenExpired) {
+	if errors.Is(err, latchkey.ErrForbidden) || errors.Is(err, latchkey.ErrTokenExpired) || errors.Is(err, latchkey.ErrRevoked) {
 		return err.Error()
 	}
 	return ""
@@ -161,9 +162,13 @@ func (p *peer) validate(ctx context.Context, token string) (*credential, error) 
 	if err != nil {
 		return nil, err
 	}
-	return &credential{claims: claims.Values, token: acl.Token{
+	c := &credential{claims: claims.Values, token: acl.Token{
 		Issuer: claims.Issuer, Subject: claims.Subject, ID: claims.ID, Role: role, Scope: claims.Scope, Expires: claims.Expires,
-	}}, nil
+	}}
+	if p.srv.isVoid(&c.token) {
+		return nil, fmt.Errorf("%w: the token was revoked here", latchkey.ErrRevoked)
+	}
+	return c, nil
 }
 
 // roleOf maps the claims to a role that there is.

@@ -42,6 +42,7 @@ type server struct {
 	tell     func(acl.Event) // takes what event is given
 	auditLog *audit.Log      // nil if somebody else is told
 	logins   atomic.Pointer[logins]
+	voided   voidList
 	pairing  *pairing.Host // nil without a store
 	services atomic.Pointer[serviceTable]
 	builtins table

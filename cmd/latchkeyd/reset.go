@@ -12,14 +12,25 @@ import (
 )
 
 func (p *program) reset() *cobra.Command {
-	var yes bool
+	var yes, identity bool
 	c := &cobra.Command{
 		Use:   "reset",
-		Short: "Remove all users, invitations, passwords and settings; the device's own key stays",
-		Args:  cobra.NoArgs,
+		Short: "Make the device as new; its own key stays, unless --identity is given",
+		Long: `Remove all users, invitations, passwords and settings, and set roles and policies
+back. The pairing modes of latchkeyd.yaml are open again. The device's own key stays,
+and so do the audit log and the list of removed keys. With --identity it gets a new
+key: to all who knew it, it is another device then.`,
+		Args: cobra.NoArgs,
 		RunE: func(c *cobra.Command, _ []string) error {
 			if !yes && !p.agreed() {
-				return cli.WithNext(cli.Usage("reset removes all users and settings and was not confirmed"), "latchkeyd reset --yes --dir "+p.dir)
+				again := "latchkeyd reset --yes --dir " + p.dir
+				if identity {
+					again = "latchkeyd reset --identity --yes --dir " + p.dir
+				}
+				return cli.WithNext(cli.Usage("reset removes all users and settings and was not confirmed"), again)
+			}
+			if identity {
+				return p.resetIdentity(c)
 			}
 			return p.control(c, func(control *daemon.Control) error {
 				gone, err := control.Reset(c.Context())
@@ -31,7 +42,21 @@ func (p *program) reset() *cobra.Command {
 		},
 	}
 	c.Flags().BoolVar(&yes, "yes", false, "do not ask")
+	c.Flags().BoolVar(&identity, "identity", false, "make a new key for the device as well; no daemon may run")
 	return p.JSONFlag(c)
+}
+
+func (p *program) resetIdentity(c *cobra.Command) error {
+	made, err := daemon.ResetIdentity(c.Context(), p.dir)
+	if err != nil {
+		return err
+	}
+	var t cli.Table
+	t.Add("reset", made.Reset.String())
+	t.Add("fingerprint", made.Fingerprint.String())
+	t.Add("before", made.Before.String())
+	t.Add("audit log before", made.Audit)
+	return p.Print(made, t)
 }
 
 // agreed asks a person; without a terminal nobody can agree.

@@ -37,7 +37,8 @@ the URL that "latchkeyd pairing-url" prints.`,
 	_ = c.MarkPersistentFlagDirname("dir") // the flag exists
 	c.AddCommand(
 		p.init(), p.run(), p.fingerprint(), p.pairingURL(), p.status(), p.services(), p.reset(),
-		p.pairing(), p.invite(), p.invites(), p.user(), p.key(), p.role(), p.policy(), p.explain(), p.audit(), p.name(), cli.ManCommand(),
+		p.pairing(), p.invite(), p.invites(), p.user(), p.key(), p.role(), p.policy(), p.token(), p.explain(), p.audit(),
+		p.name(), p.backup(), p.restore(), cli.ManCommand(),
 	)
 	return c
 }

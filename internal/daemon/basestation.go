@@ -1,7 +1,6 @@
 package daemon
 
 import (
-	"errors"
 	"slices"
 
 	"github.com/latchkey-dev/latchkey"
@@ -110,14 +109,4 @@ func (a *administrator) attachment(live *device.AttachStatus) Attachment {
 		out.State = "off"
 	}
 	return out
-}
-
-// connectToken makes a token for a pairing URL, which lets its holder through
-// the basestation's gate.
-func (a *administrator) connectToken() (latchkey.ConnectToken, error) {
-	token, err := a.dev.NewBootstrapToken()
-	if errors.Is(err, device.ErrNotServing) {
-		return device.AddBootstrapToken(a.access)
-	}
-	return token, err
 }

@@ -72,7 +72,7 @@ func (s Setup) create(config *Config, text []byte) (*Made, error) {
 				return err
 			}
 			a := &administrator{access: access, dev: newDevice(s.Dir, config, identity, access, nil)}
-			url, err := a.revealURL(latchkey.Secret{})
+			url, err := a.revealURL(latchkey.Secret{}, func() (latchkey.ConnectToken, error) { return device.AddBootstrapToken(access) })
 			made.Fingerprint, made.PairingURL = identity.Fingerprint(), url
 			return errors.Join(err, access.Close())
 		}},

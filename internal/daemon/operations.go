@@ -43,6 +43,11 @@ const (
 	opPolicyApply   = "policy/apply"
 	opExplain       = "explain"
 	opAuditAnchor   = "audit/anchor"
+	opTokenList     = "token/list"
+	opTokenCreate   = "token/create"
+	opTokenRevoke   = "token/revoke"
+	opBackup        = "backup"
+	opRestore       = "restore"
 	opReset         = "reset"
 )
 
@@ -78,6 +83,11 @@ var operations = admin.Table[*administrator]{
 	opPolicyApply:   admin.Op((*administrator).applyPolicies),
 	opExplain:       admin.Op((*administrator).explain),
 	opAuditAnchor:   admin.Op((*administrator).anchor),
+	opTokenList:     admin.Op((*administrator).tokens),
+	opTokenCreate:   admin.Op((*administrator).createToken),
+	opTokenRevoke:   admin.Op((*administrator).revokeToken),
+	opBackup:        admin.Op((*administrator).backup),
+	opRestore:       admin.Op((*administrator).restore),
 	opReset:         admin.Op((*administrator).reset),
 }
 

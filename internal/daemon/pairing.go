@@ -149,7 +149,7 @@ func (a *administrator) openPairing(ctx context.Context, in pairingMode) (out Op
 	}
 	a.log.Info("pairing opened", "mode", in.Mode.String(), "for", in.For)
 	if in.Mode == pairing.PasswordOpen && in.Password == "" {
-		if out.URL, err = a.revealURL(password); err != nil {
+		if out.URL, err = a.revealURL(password, a.connectToken); err != nil {
 			return out, err
 		}
 	}
@@ -180,19 +180,19 @@ func (a *administrator) closePairing(ctx context.Context, in pairingMode) (Pairi
 }
 
 func (a *administrator) pairingURL(context.Context, admin.None) (pairingURL, error) {
-	text, err := a.revealURL(latchkey.Secret{})
+	text, err := a.revealURL(latchkey.Secret{}, a.connectToken)
 	return pairingURL{text}, err
 }
 
 // revealURL brings a fresh connect token for each caller, so that the holder of
 // one URL uses up nobody else's.
-func (a *administrator) revealURL(password latchkey.Secret) (string, error) {
+func (a *administrator) revealURL(password latchkey.Secret, token func() (latchkey.ConnectToken, error)) (string, error) {
 	u, err := a.dev.PairingURL()
 	if err != nil {
 		return "", err
 	}
 	if len(u.Basestations) > 0 {
-		if u.Token, err = a.connectToken(); err != nil {
+		if u.Token, err = token(); err != nil {
 			return "", err
 		}
 	}

@@ -1,0 +1,102 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+
+	"github.com/spf13/cobra"
+
+	"github.com/latchkey-dev/latchkey/acl"
+	"github.com/latchkey-dev/latchkey/internal/admin"
+	"github.com/latchkey-dev/latchkey/internal/cli"
+	"github.com/latchkey-dev/latchkey/internal/daemon"
+)
+
+func (p *program) backup() *cobra.Command {
+	var force bool
+	c := cli.CompleteFiles(&cobra.Command{
+		Use:   "backup FILE",
+		Short: "Write users, keys, roles, policies and settings to a file",
+		Long: `Write users, keys, roles, policies and settings to a private file, or to stdout
+with -. The device's own key, its configuration, invitations and the audit log are
+not in it. It holds the secret behind connect tokens: keep it as private as key.pem.`,
+		Example: "  latchkeyd backup access-2027-01-31.json",
+		Args:    cobra.ExactArgs(1),
+		RunE: func(c *cobra.Command, args []string) error {
+			return p.control(c, func(control *daemon.Control) error {
+				text, err := control.Backup(c.Context())
+				if err != nil {
+					return err
+				}
+				if args[0] == "-" {
+					_, err := p.Out.Write(text)
+					return err
+				}
+				return writePrivate(args[0], text, force)
+			})
+		},
+	})
+	c.Flags().BoolVar(&force, "force", false, "replace the file if it is there")
+	return c
+}
+
+// writePrivate writes a file that nobody else can read, all of it or nothing.
+func writePrivate(name string, text []byte, replace bool) error {
+	if !replace {
+		err := admin.WriteNew(name, text)
+		if errors.Is(err, fs.ErrExist) {
+			return cli.WithNext(err, "choose another name, or repeat the command with --force")
+		}
+		return err
+	}
+	next := name + ".next"
+	if err := os.Remove(next); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	if err := admin.WriteNew(next, text); err != nil {
+		return err
+	}
+	return os.Rename(next, name)
+}
+
+func (p *program) restore() *cobra.Command {
+	return p.JSONFlag(cli.CompleteFiles(&cobra.Command{
+		Use:   "restore FILE",
+		Short: "Put a backup in the place of users, keys, roles, policies and settings",
+		Long: `Put a backup, or stdin with -, in the place of all users, keys, roles, policies and
+settings, in one change. Keys that were removed here since the backup stay out,
+invitations are void, and all pairing modes of a running daemon are closed.`,
+		Args: cobra.ExactArgs(1),
+		RunE: func(c *cobra.Command, args []string) error {
+			text, err := p.readFile(args[0], acl.MaxFile)
+			if err != nil {
+				return err
+			}
+			return p.control(c, func(control *daemon.Control) error {
+				back, err := control.Restore(c.Context(), text)
+				if err != nil {
+					return err
+				}
+				return p.printRestored(back)
+			})
+		},
+	}))
+}
+
+func (p *program) printRestored(back daemon.Restored) error {
+	var t cli.Table
+	where := "the running daemon, whose pairing modes are closed now"
+	if !back.Running {
+		where = "the files, since no daemon runs; what " + daemon.ConfigFile + " opens is open when one starts"
+	}
+	t.Add("restored to", where)
+	t.Add("users", fmt.Sprintf("%d, keys %d", back.Users, back.Keys))
+	t.Add("roles", fmt.Sprintf("%d, policies %d", back.Roles, back.Policies))
+	t.Add("settings", fmt.Sprint(back.Settings))
+	for _, key := range back.Revoked {
+		t.Add("stays revoked", key.String())
+	}
+	return p.Print(back, t)
+}

@@ -1,0 +1,110 @@
+package daemon
+
+import (
+	"bytes"
+	"compress/gzip"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+
+	"github.com/latchkey-dev/latchkey"
+	"github.com/latchkey-dev/latchkey/acl"
+	"github.com/latchkey-dev/latchkey/internal/admin"
+)
+
+// A parcel is a backup on its way, compressed so that it fits into one message.
+type parcel struct {
+	Content []byte `json:"content"`
+}
+
+// maxParcel leaves room for the JSON around it, in which it takes a third more.
+const maxParcel = admin.MaxMessage/4*3 - 1024
+
+func pack(text []byte) (parcel, error) {
+	var b bytes.Buffer
+	w := gzip.NewWriter(&b)
+	_, err := w.Write(text)
+	if err := errors.Join(err, w.Close()); err != nil {
+		return parcel{}, err
+	}
+	if b.Len() > maxParcel {
+		return parcel{}, admin.Fail(latchkey.ErrTooLarge, "stop the daemon and repeat the command", "the backup is too large for the control socket")
+	}
+	return parcel{b.Bytes()}, nil
+}
+
+func (p parcel) open() ([]byte, error) {
+	r, err := gzip.NewReader(bytes.NewReader(p.Content))
+	if err != nil {
+		return nil, err
+	}
+	text, err := io.ReadAll(io.LimitReader(r, acl.MaxFile+1))
+	if err == nil && len(text) > acl.MaxFile {
+		err = latchkey.ErrTooLarge
+	}
+	return text, err
+}
+
+// A Restored says what came back, and where.
+type Restored struct {
+	acl.Restored
+	Running bool `json:"running"` // into a daemon that serves, whose pairing modes are closed now
+}
+
+// Backup returns users, keys, roles, policies and settings as a document. It holds
+// secrets.
+func (c *Control) Backup(ctx context.Context) ([]byte, error) {
+	p, err := admin.Call[parcel](ctx, c.backend, opBackup, admin.None{})
+	if err != nil {
+		return nil, err
+	}
+	return p.open()
+}
+
+// Restore puts what Backup returned in the place of what is there. Invitations are
+// void, keys that were removed since stay out, and all pairing modes are closed.
+func (c *Control) Restore(ctx context.Context, text []byte) (Restored, error) {
+	p, err := pack(text)
+	if err != nil {
+		return Restored{}, err
+	}
+	return admin.Call[Restored](ctx, c.backend, opRestore, p)
+}
+
+func (a *administrator) backup(context.Context, admin.None) (out parcel, err error) {
+	if err := a.audited(); err != nil {
+		return out, err
+	}
+	var b bytes.Buffer
+	if err = a.access.Backup(&b); err == nil {
+		out, err = pack(b.Bytes())
+	}
+	a.done(acl.Event{Kind: acl.EventBackup}, err)
+	return out, err
+}
+
+func (a *administrator) restore(_ context.Context, in parcel) (out Restored, err error) {
+	if err := a.audited(); err != nil {
+		return out, err
+	}
+	out.Running = a.running
+	text, err := in.open()
+	if err == nil {
+		out.Restored, err = a.access.Restore(bytes.NewReader(text))
+	}
+	a.done(acl.Event{Kind: acl.EventRestore, Detail: fmt.Sprintf("%d users, %d keys, %d stay revoked", out.Users, out.Keys, len(out.Revoked))}, err)
+	switch {
+	case errors.Is(err, acl.ErrDamaged), errors.Is(err, acl.ErrNewer):
+		return out, admin.Fail(err, "restore a file that latchkeyd backup wrote, unchanged, with a version of latchkeyd that is as new", "%v", err)
+	case errors.Is(err, acl.ErrLastAdmin):
+		return out, admin.Fail(err, "nothing was changed; if that is what you want, run latchkeyd reset first", "%v", err)
+	case err != nil:
+		return out, a.advise(err, help{})
+	}
+	a.log.Warn("a backup was restored", "users", out.Users, "keys", out.Keys)
+	if !a.running {
+		return out, nil
+	}
+	return out, errors.Join(a.dev.ClosePairing(allModes), a.dev.SetName(a.config().Name))
+}
