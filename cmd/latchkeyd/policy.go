@@ -75,8 +75,10 @@ func (p *program) policyCheck() *cobra.Command {
 		Use:   "check FILE",
 		Short: "Say what is wrong with policies and roles, and run their tests",
 		Long: `Say what is wrong with the policies and roles in a file, or in stdin with -, with
-line and column, and run the tests in it. With --dir they are held against the
-users, roles and policies of that device, else against those of a new one.`,
+line and column, and run the tests in it. What is valid and still most likely wrong
+is told with a request that shows it: a door that is open to everybody, statements
+that never decide, names that there are not. With --dir all is held against the
+users, roles, policies and services of that device, else against those of a new one.`,
 		Args: cobra.ExactArgs(1),
 		RunE: func(c *cobra.Command, args []string) error {
 			book, err := p.document(args[0])
@@ -90,7 +92,7 @@ users, roles and policies of that device, else against those of a new one.`,
 					return err
 				})
 			} else {
-				out, err = daemon.CheckDocument(book, acl.DefaultRules())
+				out, err = daemon.CheckDocument(book, acl.Surroundings{Rules: acl.DefaultRules()})
 			}
 			if err != nil {
 				return err
@@ -105,11 +107,38 @@ func (p *program) printChecked(file string, out daemon.Checked) error {
 		if err := p.PrintJSON(out); err != nil {
 			return err
 		}
+	} else {
+		p.printFindings(out.Findings)
 	}
-	if err := p.failed(file, out.Failures, ""); err != nil || p.JSON {
+	switch err := p.failed(file, out.Failures, ""); {
+	case err != nil:
 		return err
+	case out.Wrong():
+		return cli.WithNext(errors.New("the policies most likely allow what they should not"), "correct "+file+" as is said above")
+	case p.JSON:
+		return nil
+	case len(out.Findings) > 0:
+		return p.PrintLine(nil, out.String()+": look at what is said above")
 	}
-	return p.PrintLine(nil, out.String())
+	return p.PrintLine(nil, out.String()+": nothing wrong")
+}
+
+// printFindings tells what is valid and still most likely wrong, each with a request
+// that shows it.
+func (p *program) printFindings(list []daemon.Finding) {
+	for _, f := range list {
+		place := f.Place
+		if place != "" {
+			place += ": "
+		}
+		fmt.Fprintf(p.Err, "%s%s: %s\n", place, f.Severity, f.Text)
+		if f.Example != nil {
+			fmt.Fprintf(p.Err, "  such as: %s\n  which is: %s\n", f.Example, f.Becomes)
+		}
+		if f.Fix != "" {
+			fmt.Fprintf(p.Err, "  instead: %s\n", f.Fix)
+		}
+	}
 }
 
 // failed tells which tests have failed.

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
 
 	"github.com/latchkey-dev/latchkey/acl"
 	"github.com/latchkey-dev/latchkey/internal/admin"
@@ -34,6 +35,24 @@ type Checked struct {
 	Roles      int      `json:"roles"`
 	Tests      int      `json:"tests"`
 	Failures   []string `json:"failures"` // of tests: place, name and problem
+	// Findings are what is valid and still most likely wrong; see acl.Lint.
+	Findings []Finding `json:"findings"`
+}
+
+// A Finding is an acl.Finding on its way.
+type Finding struct {
+	Severity acl.Severity    `json:"severity"`
+	Code     string          `json:"code"`
+	Place    string          `json:"place,omitempty"` // FILE:LINE:COLUMN
+	Text     string          `json:"text"`
+	Fix      string          `json:"fix"`
+	Example  json.RawMessage `json:"example,omitempty"` // a request that shows it, as a test of a document
+	Becomes  string          `json:"becomes,omitempty"` // what is decided about Example
+}
+
+// Wrong reports whether something was found that should not be put in force.
+func (c Checked) Wrong() bool {
+	return len(c.Failures) > 0 || slices.ContainsFunc(c.Findings, func(f Finding) bool { return f.Severity == acl.SeverityError })
 }
 
 // An Applied is what became of a document.
@@ -83,24 +102,50 @@ func (a *administrator) checkPolicies(_ context.Context, in Rulebook) (Checked, 
 	if err != nil {
 		return Checked{}, err
 	}
-	return CheckDocument(in, rules)
+	around := acl.Surroundings{Rules: rules, Services: []string{}, Issuers: []string{}}
+	for _, s := range a.config().Services {
+		around.Services = append(around.Services, s.ID)
+	}
+	for _, is := range a.config().Tokens {
+		around.Issuers = append(around.Issuers, is.Issuer)
+	}
+	return CheckDocument(in, around)
 }
 
-// CheckDocument looks at a document and runs its tests with some rules.
-func CheckDocument(b Rulebook, rules acl.Rules) (out Checked, err error) {
+// CheckDocument looks at a document, and runs its tests with what is around it.
+func CheckDocument(b Rulebook, around acl.Surroundings) (out Checked, err error) {
 	d, err := acl.ParseDocument(b.File, []byte(b.Text))
 	if err != nil {
 		return out, err
 	}
-	if err := d.Resolve(rules); err != nil {
+	if err := d.Resolve(around.Rules); err != nil {
 		return out, err
 	}
-	out = Checked{Policies: len(d.Policies), Roles: len(d.Roles), Tests: len(d.Cases)}
+	out = Checked{Policies: len(d.Policies), Roles: len(d.Roles), Tests: len(d.Cases), Findings: []Finding{}}
 	for _, p := range d.Policies {
 		out.Statements += len(p.Statements())
 	}
-	out.Failures = texts(d.Check(rules))
+	out.Failures = texts(d.Check(around.Rules))
+	for _, f := range acl.Lint(d, around) {
+		one, err := finding(f)
+		if err != nil {
+			return out, err
+		}
+		out.Findings = append(out.Findings, one)
+	}
 	return out, nil
+}
+
+func finding(f acl.Finding) (out Finding, err error) {
+	out = Finding{Severity: f.Severity, Code: f.Code, Text: f.Text, Fix: f.Fix}
+	if f.Line > 0 {
+		out.Place = fmt.Sprintf("%s:%d:%d", f.File, f.Line, f.Column)
+	}
+	if f.Example != nil {
+		out.Becomes = f.Example.Decision.Reason
+		out.Example, err = json.Marshal(f.Example.Test)
+	}
+	return out, err
 }
 
 // texts puts failures of tests into words.
@@ -134,9 +179,9 @@ func (a *administrator) applyPolicies(_ context.Context, in Rulebook) (Applied, 
 	return Applied{nonNil(list), []string{}}, err
 }
 
-// String says it in words.
+// String says in words what was looked at.
 func (c Checked) String() string {
-	return fmt.Sprintf("%s, %s, %s, %s: nothing wrong",
+	return fmt.Sprintf("%s, %s, %s, %s",
 		counted(c.Policies, "policy", "policies"), counted(c.Statements, "statement", "statements"),
 		counted(c.Roles, "role", "roles"), counted(c.Tests, "test", "tests"))
 }
