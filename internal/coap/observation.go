@@ -77,7 +77,7 @@ func (o *Observation) Notify(r *Response) {
 		r = NewResponse(InternalServerError)
 	}
 	o.e.mu.Lock()
-	if o.ended {
+	if o.ended || o.endingLocked() {
 		o.e.mu.Unlock()
 		return
 	}
@@ -98,12 +98,18 @@ func (o *Observation) Notify(r *Response) {
 func (o *Observation) Done() <-chan struct{} { return o.done }
 
 // Close ends the observation without telling the peer. To tell it why, Notify
-// an error instead.
+// an error before, or instead.
 func (o *Observation) Close() {
 	o.e.mu.Lock()
 	defer o.e.mu.Unlock()
-	o.endLocked()
+	if !o.endingLocked() {
+		o.endLocked()
+	}
 }
+
+// endingLocked reports whether an error waits for the answer to the registration,
+// and ends the observation once that is sent.
+func (o *Observation) endingLocked() bool { return o.next != nil && o.next.Code.Class() != 2 }
 
 // activate lets notifications out, once the answer to the registration is sent.
 func (o *Observation) activate() {

@@ -294,6 +294,32 @@ func TestNotifyBeforeTheAnswer(t *testing.T) {
 	}
 }
 
+// TestEndBeforeTheAnswer ends an observation while the answer to its registration
+// is still on its way: the peer hears why, after it, and nothing else.
+func TestEndBeforeTheAnswer(t *testing.T) {
+	var o *Observation
+	r := newRaw(t, Config{Handler: func(_ context.Context, r *Request) *Response {
+		o = r.Observation
+		o.Notify(NewResponse(Forbidden))
+		o.Close()
+		o.Notify(NewResponse(Content))
+		a := NewResponse(Content)
+		a.Observe = 0
+		return a
+	}})
+	first := r.ask(con(1, "t", GET, codec.Observe, 0))
+	second := r.next()
+	if first.code != Content || first.observes() == NoObserve || second.code != Forbidden {
+		t.Errorf("%v, then %v", first, second)
+	}
+	if !ended(o) {
+		t.Error("the observation goes on")
+	}
+	if rest := r.take(); len(rest) > 0 {
+		t.Errorf("sent %x afterwards", rest)
+	}
+}
+
 func TestObserve(t *testing.T) {
 	for _, size := range []int{1, 1024, 5000} {
 		s := newSource()
