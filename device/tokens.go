@@ -160,11 +160,15 @@ func (s *server) connectTokens(now time.Time) ([]signal.Token, error) {
 		list = append(list, invited...)
 		for _, u := range tx.Users() {
 			for _, k := range tx.Keys(u.Name) {
+				end := until(u, k)
+				if !end.IsZero() && !now.Before(end) {
+					continue
+				}
 				token, err := tokenFor(secret, k.Fingerprint)
 				if err != nil {
 					return err
 				}
-				list = append(list, signal.Token{Hash: sha256.Sum256([]byte(token.Reveal())), Key: k.Fingerprint})
+				list = append(list, signal.Token{Hash: sha256.Sum256([]byte(token.Reveal())), Key: k.Fingerprint, Expires: end})
 			}
 		}
 		return nil
@@ -175,6 +179,15 @@ func (s *server) connectTokens(now time.Time) ([]signal.Token, error) {
 		list = list[:signal.MaxTokens]
 	}
 	return list, err
+}
+
+// until is when all access by a key ends, the zero time if it does not.
+func until(u acl.User, k acl.Key) time.Time {
+	end := u.Expires
+	if end.IsZero() || !k.Expires.IsZero() && k.Expires.Before(end) {
+		end = k.Expires
+	}
+	return end.UTC() // two of the same time are equal
 }
 
 // voidBootstraps removes the bootstrap tokens from before somebody paired, for
