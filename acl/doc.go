@@ -54,7 +54,8 @@
 // A statement that denies may choose how the peer learns of it, see Mode.
 //
 // What people write is a Document: policies, roles, and tests of them, which
-// Check runs before anything is put into a store.
+// Check runs before anything is put into a store. Lint looks for what is valid and
+// still most likely wrong, and shows each with a request.
 //
 // # Keeping
 //
@@ -89,7 +90,7 @@
 //
 // Deciding: policy.go, evaluate.go, then resource.go, template.go, condition.go
 // and clock.go, which match; trace.go puts it into words. What people write:
-// document.go, case.go, check.go. Who is judged: authorize.go. Keeping: store.go for
+// document.go, case.go, check.go; what Lint finds in it: lint.go. Who is judged: authorize.go. Keeping: store.go for
 // the order of things, overlay.go for what is not on disk yet, codec.go for what
 // is; the file itself is internal/vault's.
 package acl

@@ -54,16 +54,19 @@ type Surroundings struct {
 // arguments.
 //
 // Each statement is compared with those that are judged together with it, pattern
-// by pattern. That is quadratic in the number of patterns, and bounded: after
-// maxLintWork comparisons, well below a second, what is left is not compared, and
+// by pattern. That is quadratic in the number of patterns, and bounded: after some
+// millions of comparisons, well below a second, what is left is not compared, and
 // a note says so. Findings come in the order of the document, worst first for
 // each statement.
 func Lint(d *Document, around Surroundings) []Finding {
 	l := newLinter(d, around)
+	cut := false
 	for _, check := range l.checks() {
+		l.work = maxLintWork
 		check()
+		cut = cut || l.work <= 0
 	}
-	if l.work <= 0 {
+	if cut {
 		l.found = append(l.found, Finding{Severity: SeverityNote, Code: "too-large",
 			Text: "the document is so large that not all of it was compared", Fix: "look at parts of it alone"})
 	}

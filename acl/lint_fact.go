@@ -16,6 +16,7 @@ func (l *linter) contradict(conditions []*condition) bool {
 	}
 	switch conditions[0].attr.kind {
 	case connectionSource:
+		l.spend(setWork)
 		return !slices.ContainsFunc(edges(conditions), func(a netip.Addr) bool {
 			return l.spend(len(conditions)) && holdAll(conditions, &Request{Source: a})
 		}) && l.work > 0

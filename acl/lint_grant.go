@@ -43,7 +43,7 @@ func (l *linter) everything() {
 		h := holder{role: r.Name, policies: policies}
 		if used, all := l.grantsAll(policies); all {
 			if e := l.allowed(h, UserRole); e != nil {
-				l.add(Finding{Severity: SeverityError, Code: "allows-everything", Role: r.Name, Example: e,
+				l.add(Finding{Severity: SeverityError, Code: "allows-everything", Role: r.Name, Example: e.show(),
 					Text: fmt.Sprintf("may do everything, by %d statements of its policies", len(used)),
 					Fix:  "narrow a policy, or give the role " + RoleAdmin})
 			}
@@ -64,7 +64,7 @@ func (l *linter) allowsAll(h holder, p *Policy) bool {
 	if h.role == RoleUnpaired {
 		severity, code, text = SeverityError, "strangers-everything", text+" to strangers"
 	}
-	var e *Example
+	var e *trial
 	for _, a := range powers.list() {
 		if !a.reads() && e == nil {
 			e = l.allowed(h, a)
@@ -73,7 +73,7 @@ func (l *linter) allowsAll(h holder, p *Policy) bool {
 	if e == nil {
 		return false
 	}
-	f := Finding{Severity: severity, Code: code, Policy: p.name, Example: e, Text: text, Fix: "name the actions and resources that are needed"}
+	f := Finding{Severity: severity, Code: code, Policy: p.name, Example: e.show(), Text: text, Fix: "name the actions and resources that are needed"}
 	if f.Statement = used[0].index + 1; len(used) > 1 {
 		f.Statement = 0
 		f.Text += ", by " + strings.TrimSuffix(numbers(used), ",")
@@ -113,14 +113,14 @@ func (l *linter) always(s *statement) bool {
 }
 
 // allowed is an example of h being allowed an action, nil if none was found.
-func (l *linter) allowed(h holder, a Action) (found *Example) {
+func (l *linter) allowed(h holder, a Action) (found *trial) {
 	for _, s := range sites(h.policies...) {
 		if s.effect != Allow {
 			continue
 		}
 		if l.witnesses(h, s.statement, bits[a], func(r Request) bool {
-			e := l.example(h, r)
-			if e == nil || e.Decision.Effect != Allow {
+			e := l.try(h, r)
+			if e == nil || e.effect != Allow {
 				return false
 			}
 			found = e
@@ -143,10 +143,10 @@ func (l *linter) strangers() {
 		if s.effect != Allow || !ours && !slices.Contains(l.doc.Policies, s.policy) || l.has("strangers-everything", s.policy) {
 			continue
 		}
-		var read *Example
+		var read *trial
 		worst := l.witnesses(h, s.statement, s.set&powers, func(r Request) bool {
-			e := l.example(h, r)
-			if !e.hits(s) || e.Decision.Effect != Allow {
+			e := l.try(h, r)
+			if !e.hits(s) || e.effect != Allow {
 				return false
 			}
 			read = e
@@ -159,15 +159,15 @@ func (l *linter) strangers() {
 		if worst {
 			severity = SeverityError
 		}
-		l.add(Finding{Severity: severity, Code: "strangers-allowed", Policy: s.policy.name, Statement: s.index + 1, Role: RoleUnpaired, Example: read,
+		l.add(Finding{Severity: severity, Code: "strangers-allowed", Policy: s.policy.name, Statement: s.index + 1, Role: RoleUnpaired, Example: read.show(),
 			Text: fmt.Sprintf("lets everybody who can reach the device do this, paired or not: %s", read.action()),
 			Fix:  "give strangers pairing and token login alone"})
 	}
 }
 
 // action names what is asked.
-func (e *Example) action() string {
-	return fmt.Sprintf("%s on %s", e.Test.Request.Action, e.Test.Request.Resource)
+func (e *trial) action() string {
+	return fmt.Sprintf("%s on %s", e.request.Action, e.request.Resource)
 }
 
 // holding returns the holder that is a role.
@@ -183,62 +183,4 @@ func (l *linter) holding(role string) (holder, bool) {
 // has reports whether there is such a finding about a policy.
 func (l *linter) has(code string, p *Policy) bool {
 	return slices.ContainsFunc(l.found, func(f Finding) bool { return f.Code == code && f.Policy == p.name })
-}
-
-// promoting are the actions with which anybody can give rights that the device
-// does not compare with their own.
-var promoting = []Action{UserRole, UserPolicies, UserCreate, InviteCreate, KeyAdd, KeyChange, RolePut, PolicyPut}
-
-// promotes finds what lets those who are no administrators become that.
-func (l *linter) promotes() {
-	for _, p := range l.doc.Policies {
-		if l.has("allows-everything", p) || l.has("allows-all-but", p) || l.has("strangers-everything", p) {
-			continue
-		}
-		for _, s := range sites(p) {
-			if s.effect == Allow {
-				l.promotesBy(s)
-			}
-		}
-	}
-}
-
-func (l *linter) promotesBy(s site) {
-	for _, h := range l.of(s.policy) {
-		if h.role == RoleAdmin || h.role == "" && s.policy.name == RoleAdmin {
-			continue
-		}
-		var shown *Example
-		var names []string
-		for _, a := range promoting {
-			if s.set&bits[a] != 0 && l.witnesses(h, s.statement, bits[a], func(r Request) bool {
-				e := l.example(h, r)
-				if !e.hits(s) || e.Decision.Effect != Allow || !l.gains(&e.Test.Request) {
-					return false
-				}
-				if shown == nil {
-					shown = e
-				}
-				return true
-			}) {
-				names = append(names, string(a))
-			}
-		}
-		if shown != nil {
-			l.report(SeverityError, "becomes-admin", s, shown,
-				fmt.Sprintf("lets %s make itself an administrator, with %s", h, strings.Join(names, ", ")),
-				"leave this to administrators; users need none of it to manage themselves")
-			return
-		}
-	}
-}
-
-// gains reports whether an action of promoting can bring more rights to who asks.
-// A key of one's own does not, nor one of somebody who has no more.
-func (l *linter) gains(r *Request) bool {
-	if r.Action != KeyAdd {
-		return true
-	}
-	u := l.st.users[r.Resource]
-	return r.Resource != r.User && (u == nil || u.Role == RoleAdmin)
 }

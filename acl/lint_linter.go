@@ -5,10 +5,13 @@ import (
 	"strings"
 )
 
-// Limits of Lint.
+// Limits of Lint. Work is counted in comparisons of two segments, and what the
+// rest costs is measured by that.
 const (
-	maxLintWork = 10_000_000 // patterns compared, values tried
-	stepWork    = 16         // what to ask one statement costs, with its trace
+	maxLintWork = 1_000_000 // of each check
+	stepWork    = 16        // to ask one statement, with its trace
+	tryWork     = 32        // to make one request
+	setWork     = 256       // to compare sets of addresses or times
 	maxFindings = 1000
 )
 
@@ -19,7 +22,8 @@ type linter struct {
 	all     Rules // the document's in the place of those of the same names
 	st      *state
 	holders []holder
-	work    int // comparisons that are left
+	sites   []site // of the document
+	work    int    // comparisons that are left
 	found   []Finding
 }
 
@@ -37,7 +41,7 @@ type site struct {
 }
 
 func newLinter(d *Document, around Surroundings) *linter {
-	l := &linter{doc: d, around: around, all: around.with(d), work: maxLintWork}
+	l := &linter{doc: d, around: around, all: around.with(d), sites: sites(d.Policies...)}
 	l.st = l.all.state()
 	l.st.resolveLeniently()
 	for _, r := range l.all.Roles {
@@ -96,59 +100,16 @@ func (l *linter) spend(n int) bool {
 	return l.work > 0
 }
 
-// example decides r for h, and makes an example of that. It is nil when there is
-// no work left.
-func (l *linter) example(h holder, r Request) *Example {
-	for _, p := range h.policies {
-		if !l.spend(stepWork * len(p.compiled)) {
-			return nil
-		}
-	}
-	c := Case{Expect: ExpectRefuse, Role: h.role, User: h.user, Request: r}
-	switch {
-	case h.user != "":
-		c.Role = ""
-		c.Request.User, c.Request.Role = h.user, h.role
-	case h.role != "":
-		c.Request.Role = h.role
-	default:
-		for _, p := range h.policies {
-			c.Policies = append(c.Policies, p.name)
-		}
-	}
-	d, err := l.st.run(c)
-	if err != nil {
-		return nil
-	}
-	switch d.Effect {
-	case Allow:
-		c.Expect = ExpectAllow
-	case Deny:
-		c.Expect = ExpectDeny
-	default:
-	}
-	return &Example{c, d}
-}
-
-// by reports whether the statement at s made the decision.
-func (e *Example) by(s site) bool {
-	return e != nil && e.Decision.Policy == s.policy.name && e.Decision.Statement == s.index+1
-}
-
-// hits reports whether the statement at s matched, whatever was decided.
-func (e *Example) hits(s site) bool {
-	return e != nil && slices.ContainsFunc(e.Decision.Trace, func(t Step) bool {
-		return t.Policy == s.policy.name && t.Statement == s.index+1 && t.Matched
-	})
-}
-
 // report adds a finding about the statement at s.
-func (l *linter) report(severity Severity, code string, s site, e *Example, text, fix string) {
-	l.add(Finding{Severity: severity, Code: code, Policy: s.policy.name, Statement: s.index + 1, Text: text, Fix: fix, Example: e})
+func (l *linter) report(severity Severity, code string, s site, e *trial, text, fix string) {
+	l.add(Finding{Severity: severity, Code: code, Policy: s.policy.name, Statement: s.index + 1, Text: text, Fix: fix, Example: e.show()})
 }
 
 // add puts the place of a finding to it.
 func (l *linter) add(f Finding) {
+	if f.Example == nil {
+		return // not confirmed
+	}
 	if len(l.found) == maxFindings {
 		l.work = 0
 		return

@@ -53,8 +53,8 @@ func (l *linter) deniesWithout(s site, attr attribute) {
 
 // needs reports a deny that holds for r only because a fact is missing.
 func (l *linter) needs(h holder, s site, r Request, attr attribute) bool {
-	e := l.example(h, r)
-	if !e.by(s) || s.matchesKnown(&e.Test.Request) {
+	e := l.try(h, r)
+	if !e.by(s) || s.asked(&e.request, false) {
 		return false
 	}
 	l.report(SeverityWarning, "deny-without-fact", s, e,
@@ -63,18 +63,12 @@ func (l *linter) needs(h holder, s site, r Request, attr attribute) bool {
 	return true
 }
 
-// matchesKnown reports whether s matches r by what is known alone.
-func (s *statement) matchesKnown(r *Request) bool {
-	segments, _ := splitResource(nil, r.Resource)
-	return s.ask(&question{Request: r, bit: bits[r.Action], segments: segments}, false) == hit
-}
-
 // needsClock notes what becomes of a statement while the clock is not known.
 func (l *linter) needsClock(s site) bool {
 	h := l.of(s.policy)[0]
 	return l.witnesses(h, s.statement, s.set, func(r Request) bool {
 		r.Time, r.KeyAdded = time.Time{}, time.Time{}
-		e := l.example(h, r)
+		e := l.try(h, r)
 		text := "while the device does not know the time, this allows nothing"
 		if s.effect == Deny {
 			text = "while the device does not know the time, this denies at any time"

@@ -106,7 +106,7 @@ func (a Action) names() string {
 func (l *linter) unknown(s site, set actionSet, kind, name string) {
 	h := holder{policies: []*Policy{s.policy}}
 	l.witnesses(h, s.statement, set, func(r Request) bool {
-		e := l.example(h, r)
+		e := l.try(h, r)
 		if !e.hits(s) {
 			return false
 		}

@@ -24,7 +24,7 @@ func (l *linter) never() {
 // dead reports a statement that never matches, if near, a request that all but
 // why fits, confirms it.
 func (l *linter) dead(h holder, s site, near Request, why, fix string) bool {
-	e := l.example(h, near)
+	e := l.try(h, near)
 	if e == nil || e.hits(s) {
 		return false
 	}
@@ -90,7 +90,7 @@ func (l *linter) shapeless(h holder, s site) bool {
 	if len(idle) == len(s.resources) {
 		return l.dead(h, s, r, why, fix)
 	}
-	if e := l.example(h, r); e != nil {
+	if e := l.try(h, r); e != nil {
 		l.report(SeverityWarning, "resource-never-matches", s, e, why, fix)
 	}
 	return true
@@ -172,7 +172,7 @@ func (l *linter) alwaysTrue(h holder, s site) {
 			continue
 		}
 		l.witnesses(h, s.statement, s.set, func(r Request) bool {
-			e := l.example(h, r)
+			e := l.try(h, r)
 			if !e.hits(s) {
 				return false
 			}

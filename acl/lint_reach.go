@@ -34,7 +34,7 @@ func (l *linter) shadowed(h holder, t site, list []site) bool {
 		return s.index == t.index || !(s.effect > t.effect || s.effect == t.effect && s.index < t.index)
 	}))
 	return ok && l.witnesses(h, t.statement, t.set, func(r Request) bool {
-		e := l.example(h, r)
+		e := l.try(h, r)
 		if !e.hits(t) || e.by(t) {
 			return false
 		}
@@ -62,7 +62,7 @@ func (l *linter) redundant(t site, list []site) bool {
 	}
 	h := holder{policies: []*Policy{t.policy}}
 	return ok && l.witnesses(h, t.statement, t.set, func(r Request) bool {
-		e := l.example(h, r)
+		e := l.try(h, r)
 		if !e.by(t) || !slices.ContainsFunc(used, e.hits) {
 			return false
 		}
@@ -76,7 +76,7 @@ func laterSite(a, b site) int { return a.index - b.index }
 
 // deniedByOthers reports an allow that other policies of each of its holders deny.
 func (l *linter) deniedByOthers(t site) {
-	var shown *Example
+	var shown *trial
 	var in holder
 	for _, h := range l.of(t.policy) {
 		denies := slices.DeleteFunc(sites(h.policies...), func(s site) bool { return s.effect != Deny || s.policy == t.policy })
@@ -84,8 +84,8 @@ func (l *linter) deniedByOthers(t site) {
 			return
 		}
 		ok := l.witnesses(h, t.statement, t.set, func(r Request) bool {
-			shown, in = l.example(h, r), h
-			return shown.hits(t) && shown.Decision.Effect == Deny
+			shown, in = l.try(h, r), h
+			return shown.hits(t) && shown.effect == Deny
 		})
 		if !ok {
 			return
@@ -93,7 +93,7 @@ func (l *linter) deniedByOthers(t site) {
 	}
 	if shown != nil {
 		l.report(SeverityWarning, "allow-denied", t, shown,
-			fmt.Sprintf("never allows anything: policy %q denies all of it to all who have it, such as %s", shown.Decision.Policy, in),
+			fmt.Sprintf("never allows anything: policy %q denies all of it to all who have it, such as %s", shown.policy.name, in),
 			"remove it, or take that policy from them")
 	}
 }

@@ -49,11 +49,11 @@ func (l *linter) twice(r Role, code, text, fix string, policies []*Policy) {
 	h := holder{role: r.Name, policies: l.st.effective[r.Name]}
 	for _, s := range sites(policies...) {
 		found := l.witnesses(h, s.statement, s.set, func(q Request) bool {
-			e := l.example(h, q)
+			e := l.try(h, q)
 			if !e.hits(s) {
 				return false
 			}
-			l.add(Finding{Severity: SeverityNote, Code: code, Role: r.Name, Text: text, Fix: fix, Example: e})
+			l.add(Finding{Severity: SeverityNote, Code: code, Role: r.Name, Text: text, Fix: fix, Example: e.show()})
 			return true
 		})
 		if found {
@@ -76,7 +76,7 @@ func (l *linter) idleDenies() {
 }
 
 func (l *linter) idle(s site) {
-	var shown *Example
+	var shown *trial
 	for _, h := range l.of(s.policy) {
 		if h.role == "" || h.user != "" || slices.ContainsFunc(sites(h.policies...), func(t site) bool {
 			return t.effect == Allow && l.overlap(s.statement, t.statement)
@@ -84,8 +84,8 @@ func (l *linter) idle(s site) {
 			return
 		}
 		ok := l.witnesses(h, s.statement, s.set, func(r Request) bool {
-			shown = l.example(h, r)
-			return shown.by(s) && !slices.ContainsFunc(shown.Decision.Trace, func(t Step) bool { return t.Matched && t.Effect == Allow })
+			shown = l.try(h, r)
+			return shown.by(s) && !shown.others(s, Allow)
 		})
 		if !ok {
 			return

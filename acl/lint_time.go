@@ -31,6 +31,7 @@ func (w *week) fill(in *window, move int) {
 // summer time are compared only each with itself.
 func (l *linter) neverWithin(conditions []*condition) bool {
 	weeks := make(map[string]*week) // by zone; "" for all that have fixed offsets
+	l.spend(setWork)
 	for _, c := range conditions {
 		zone, same := "", true
 		var hits week

@@ -47,13 +47,13 @@ func (l *linter) anybody(p *Policy) holder {
 
 // ask makes an example of h asking for an action that s is about, on a resource
 // that fits both p and q, with some values.
-func (l *linter) ask(h holder, s site, set actionSet, p, q *resourcePattern, values map[attribute]string) *Example {
+func (l *linter) ask(h holder, s site, set actionSet, p, q *resourcePattern, values map[attribute]string) *trial {
 	for _, a := range set.list() {
 		pattern, ok := p.meet(a.shape())
 		if ok && q != nil {
 			pattern, ok = pattern.meet(q)
 		}
-		if !ok || !l.spend(1+len(p.segments)) {
+		if !ok || !l.spend(tryWork+4*len(s.conditions)) {
 			continue
 		}
 		r := l.facts(h, a)
@@ -66,7 +66,7 @@ func (l *linter) ask(h holder, s site, set actionSet, p, q *resourcePattern, val
 		if r.Resource, ok = pattern.instance(&r, a); !ok {
 			continue
 		}
-		if e := l.example(h, r); e.hits(s) {
+		if e := l.try(h, r); e.hits(s) {
 			return e
 		}
 	}
@@ -89,11 +89,11 @@ func (l *linter) leads(h holder, s site, p *resourcePattern) {
 			attr := segment.with[0].attr
 			for _, name := range []string{"device", "ssh", "evil.example"} {
 				e := l.ask(h, s, set, p, nil, map[attribute]string{attr: name})
-				if e == nil || e.Decision.Effect != Allow {
+				if e == nil || e.effect != Allow {
 					continue
 				}
 				l.report(SeverityWarning, "variable-leads", s, e,
-					fmt.Sprintf("%s alone chooses what this is about; with the value %q it is %s", attr, name, e.Test.Request.Resource),
+					fmt.Sprintf("%s alone chooses what this is about; with the value %q it is %s", attr, name, e.request.Resource),
 					"put plain text before it, such as /home/${connection.user}/**")
 				return
 			}
@@ -125,7 +125,7 @@ func (l *linter) runsTogether(h holder, s site, p *resourcePattern) {
 				continue
 			}
 			e, f := l.ask(h, s, s.set, p, nil, one), l.ask(h, s, s.set, p, nil, two)
-			if e == nil || f == nil || e.Test.Request.Resource != f.Test.Request.Resource {
+			if e == nil || f == nil || e.request.Resource != f.request.Resource {
 				continue
 			}
 			l.report(SeverityWarning, "variables-run-together", s, f,
@@ -154,140 +154,4 @@ func possible(values map[attribute]string) bool {
 		}
 	}
 	return true
-}
-
-// collides reports a variable that for some value stands for what another
-// statement speaks of, and who has that value is allowed it by s alone.
-func (l *linter) collides(h holder, s site, p *resourcePattern) {
-	for i := range p.segments {
-		segment := &p.segments[i]
-		if segment.kind == anySegments {
-			return
-		}
-		attr, before, after, ok := segment.only()
-		if !ok || !attr.chosen() {
-			continue
-		}
-		for _, t := range sites(l.doc.Policies...) {
-			for j := range t.resources {
-				q := &t.resources[j]
-				if t.statement == s.statement || s.set&t.set == 0 || i >= len(q.segments) || !l.spend(1+i) {
-					continue
-				}
-				text, ok := q.segments[i].sample()
-				value, fits := strings.CutPrefix(text, before)
-				value, ends := strings.CutSuffix(value, after)
-				if !ok || !fits || !ends || value == "a" || !possible(map[attribute]string{attr: value}) {
-					continue
-				}
-				if l.reaches(h, s, t, p, q, attr, value) {
-					return
-				}
-			}
-		}
-	}
-}
-
-// reaches reports a collision if no other statement allows the same.
-func (l *linter) reaches(h holder, s, t site, p, q *resourcePattern, attr attribute, value string) bool {
-	plain := *q
-	plain.segments = slices.Clone(q.segments)
-	for i := range plain.segments {
-		if text, ok := plain.segments[i].sample(); ok {
-			plain.segments[i] = segment{kind: exactly, text: text}
-		}
-	}
-	e := l.ask(h, s, s.set&t.set, p, &plain, map[attribute]string{attr: value})
-	if e == nil || !e.by(s) || slices.ContainsFunc(e.Decision.Trace, func(step Step) bool {
-		return step.Matched && (step.Policy != s.policy.name || step.Statement != s.index+1)
-	}) {
-		return false
-	}
-	l.report(SeverityWarning, "variable-collides", s, e,
-		fmt.Sprintf("with %s %q this is %s, of which policy %q, statement %d, speaks", attr, value, e.Test.Request.Resource, t.policy.name, t.index+1),
-		"keep what has the name of its owner apart from the rest, in a path segment of its own below one for all of them")
-	return true
-}
-
-// only returns the variable of a segment that has just one, and the text around
-// it.
-func (s *segment) only() (attr attribute, before, after string, ok bool) {
-	for _, p := range s.with {
-		switch {
-		case p.attr.kind != literal && ok:
-			return attribute{}, "", "", false
-		case p.attr.kind != literal:
-			attr, ok = p.attr, true
-		case ok:
-			after = p.text
-		default:
-			before = p.text
-		}
-	}
-	return attr, before, after, ok
-}
-
-// sample is a text that the segment can be: its own, or with "a" for its
-// variable.
-func (s *segment) sample() (string, bool) {
-	if s.kind == exactly {
-		return s.text, s.text != ""
-	}
-	_, before, after, ok := s.only()
-	return before + "a" + after, ok
-}
-
-// unvouched reports an allow by claims that does not ask who vouches for them.
-func (l *linter) unvouched(h holder, s site) {
-	claims := s.claims()
-	if len(claims) == 0 || l.around.Issuers != nil && len(l.around.Issuers) < 2 || slices.ContainsFunc(s.conditions, func(c condition) bool {
-		return c.attr == attribute{tokenClaim, issuer} && !c.negative
-	}) {
-		return
-	}
-	severity := SeverityNote
-	if len(l.around.Issuers) > 1 {
-		severity = SeverityWarning
-	}
-	l.witnesses(h, s.statement, s.set, func(r Request) bool {
-		r.setText(attribute{tokenClaim, issuer}, "https://other.example")
-		e := l.example(h, r)
-		if !e.hits(s) {
-			return false
-		}
-		l.report(severity, "claim-without-issuer", s, e,
-			fmt.Sprintf("takes claim %s from whichever issuer the device trusts", strings.Join(claims, ", ")),
-			"add a condition: claim.iss equals the issuer that may say so")
-		return true
-	})
-}
-
-// byName notes a deny that who it names can leave behind with a new name.
-func (l *linter) byName(h holder, s site) {
-	for i := range s.conditions {
-		c := &s.conditions[i]
-		if c.attr.kind != connectionUser || c.negative || slices.ContainsFunc(c.texts, template.varies) {
-			continue
-		}
-		for _, t := range sites(h.policies...) {
-			if t.effect != Allow || !l.overlap(s.statement, t.statement) {
-				continue
-			}
-			if l.witnesses(h, s.statement, s.set&t.set, func(r Request) bool {
-				if e := l.example(h, r); !e.by(s) {
-					return false
-				}
-				r.User += "2"
-				e := l.example(h, r)
-				if e == nil || e.Decision.Effect != Allow {
-					return false
-				}
-				l.report(SeverityNote, "deny-by-name", s, e,
-					"names people, and who pairs again under another name is not meant any more", "deny a role, or allow the others by name")
-				return true
-			}) {
-				return
-			}
-		}
-	}
 }
