@@ -2,48 +2,37 @@ package daemon
 
 import (
 	"bytes"
-	"compress/gzip"
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
+	"strings"
 
 	"github.com/latchkey-dev/latchkey"
 	"github.com/latchkey-dev/latchkey/acl"
 	"github.com/latchkey-dev/latchkey/internal/admin"
 )
 
-// A parcel is a backup on its way, compressed so that it fits into one message.
+// A parcel is a backup on its way, without the white space that is for people.
 type parcel struct {
-	Content []byte `json:"content"`
+	Content string `json:"content"`
 }
 
-// maxParcel leaves room for the JSON around it, in which it takes a third more.
-const maxParcel = admin.MaxMessage/4*3 - 1024
-
-func pack(text []byte) (parcel, error) {
-	var b bytes.Buffer
-	w := gzip.NewWriter(&b)
-	_, err := w.Write(text)
-	if err := errors.Join(err, w.Close()); err != nil {
+// pack leaves what is no JSON as it is: the store says what is wrong with it. What
+// goes over the control socket has to fit there.
+func pack(text []byte, socket bool) (parcel, error) {
+	var plain bytes.Buffer
+	if json.Compact(&plain, text) == nil {
+		text = plain.Bytes()
+	}
+	quoted, err := json.Marshal(string(text))
+	if err != nil {
 		return parcel{}, err
 	}
-	if b.Len() > maxParcel {
+	if socket && len(quoted) > admin.MaxMessage-64 {
 		return parcel{}, admin.Fail(latchkey.ErrTooLarge, "stop the daemon and repeat the command", "the backup is too large for the control socket")
 	}
-	return parcel{b.Bytes()}, nil
-}
-
-func (p parcel) open() ([]byte, error) {
-	r, err := gzip.NewReader(bytes.NewReader(p.Content))
-	if err != nil {
-		return nil, err
-	}
-	text, err := io.ReadAll(io.LimitReader(r, acl.MaxFile+1))
-	if err == nil && len(text) > acl.MaxFile {
-		err = latchkey.ErrTooLarge
-	}
-	return text, err
+	return parcel{string(text)}, nil
 }
 
 // A Restored says what came back, and where.
@@ -59,13 +48,19 @@ func (c *Control) Backup(ctx context.Context) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	return p.open()
+	var text bytes.Buffer
+	if err := json.Indent(&text, []byte(p.Content), "", "  "); err != nil {
+		return nil, err
+	}
+	text.WriteByte('\n')
+	return text.Bytes(), nil
 }
 
 // Restore puts what Backup returned in the place of what is there. Invitations are
 // void, keys that were removed since stay out, and all pairing modes are closed.
 func (c *Control) Restore(ctx context.Context, text []byte) (Restored, error) {
-	p, err := pack(text)
+	_, files := c.backend.(*fileBackend)
+	p, err := pack(text, !files)
 	if err != nil {
 		return Restored{}, err
 	}
@@ -78,7 +73,7 @@ func (a *administrator) backup(context.Context, admin.None) (out parcel, err err
 	}
 	var b bytes.Buffer
 	if err = a.access.Backup(&b); err == nil {
-		out, err = pack(b.Bytes())
+		out, err = pack(b.Bytes(), a.running)
 	}
 	a.done(acl.Event{Kind: acl.EventBackup}, err)
 	return out, err
@@ -89,10 +84,7 @@ func (a *administrator) restore(_ context.Context, in parcel) (out Restored, err
 		return out, err
 	}
 	out.Running = a.running
-	text, err := in.open()
-	if err == nil {
-		out.Restored, err = a.access.Restore(bytes.NewReader(text))
-	}
+	out.Restored, err = a.access.Restore(strings.NewReader(in.Content))
 	a.done(acl.Event{Kind: acl.EventRestore, Detail: fmt.Sprintf("%d users, %d keys, %d stay revoked", out.Users, out.Keys, len(out.Revoked))}, err)
 	switch {
 	case errors.Is(err, acl.ErrDamaged), errors.Is(err, acl.ErrNewer):
