@@ -9,7 +9,6 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/latchkey-dev/latchkey/acl"
-	"github.com/latchkey-dev/latchkey/internal/audit"
 	"github.com/latchkey-dev/latchkey/internal/cli"
 	"github.com/latchkey-dev/latchkey/internal/daemon"
 )
@@ -20,18 +19,11 @@ func (p *program) audit() *cobra.Command {
 	return c
 }
 
-// kinds and outcomes of events, as flags take them.
-var (
-	kinds = []acl.EventKind{
-		acl.EventStart, acl.EventStop, acl.EventAttach, acl.EventSession, acl.EventAccess, acl.EventRevoke, acl.EventPair, acl.EventMode,
-		acl.EventInvite, acl.EventUser, acl.EventKey, acl.EventRole, acl.EventPolicy, acl.EventToken, acl.EventSettings, acl.EventIdentity,
-		acl.EventBackup, acl.EventRestore, acl.EventReset, acl.EventClock, acl.EventAuditLost, audit.KindCheckpoint,
-	}
-	outcomes = []acl.Outcome{acl.OutcomeOK, acl.OutcomeRefused, acl.OutcomeFailed}
-)
+// outcomes of events, as a flag takes them.
+var outcomes = []acl.Outcome{acl.OutcomeOK, acl.OutcomeRefused, acl.OutcomeFailed}
 
 func (p *program) auditShow() *cobra.Command {
-	var f audit.Filter
+	var f daemon.Filter
 	var kind []string
 	var outcome, key, since string
 	c := &cobra.Command{
@@ -47,7 +39,7 @@ each is one line, as the log itself has it. --since takes a time such as
 				f.Kinds = append(f.Kinds, acl.EventKind(k))
 			}
 			f.Outcome = acl.Outcome(outcome)
-			if err := oneOf("--kind", f.Kinds, kinds); err != nil {
+			if err := oneOf("--kind", f.Kinds, daemon.EventKinds); err != nil {
 				return err
 			}
 			if outcome != "" {
@@ -72,7 +64,7 @@ each is one line, as the log itself has it. --since takes a time such as
 	c.Flags().StringVar(&outcome, "outcome", "", "only this `OUTCOME`: ok, refused or failed")
 	c.Flags().StringVar(&since, "since", "", "only since this `TIME`")
 	c.Flags().IntVar(&f.Last, "last", 0, "only the newest `N`")
-	cli.CompleteFlag(c, "kind", cli.Choices(kinds...))
+	cli.CompleteFlag(c, "kind", cli.Choices(daemon.EventKinds...))
 	cli.CompleteFlag(c, "outcome", cli.Choices(outcomes...))
 	cli.CompleteFlag(c, "user", p.userNames())
 	cli.CompleteFlag(c, "key", p.keys())
@@ -108,11 +100,11 @@ func parseSince(s string) (time.Time, error) {
 	return time.Now().Add(-d), nil
 }
 
-func (p *program) showAudit(f audit.Filter) error {
+func (p *program) showAudit(f daemon.Filter) error {
 	t := cli.Table{Heading: []string{"time", "kind", "outcome", "who", "what", "detail"}}
 	damaged := 0
 	for r, err := range daemon.ReadAudit(p.dir, f) {
-		var fault *audit.Fault
+		var fault *daemon.Fault
 		switch {
 		case errors.As(err, &fault):
 			p.Note("", err)
@@ -138,7 +130,7 @@ func (p *program) showAudit(f audit.Filter) error {
 	return nil
 }
 
-func outcomeText(r audit.Record) string {
+func outcomeText(r daemon.Record) string {
 	text := string(r.Outcome)
 	if r.Code != 0 {
 		text += ": " + r.Code.String()
@@ -150,7 +142,7 @@ func outcomeText(r audit.Record) string {
 }
 
 // who is the user or key that acted, and from where.
-func who(r audit.Record) string {
+func who(r daemon.Record) string {
 	var words []string
 	switch {
 	case r.Console:
@@ -173,7 +165,7 @@ func who(r audit.Record) string {
 	return strings.Join(words, " ")
 }
 
-func what(r audit.Record) string {
+func what(r daemon.Record) string {
 	if text := strings.TrimSpace(string(r.Action) + " " + r.Object); text != "" {
 		return text
 	}
@@ -190,7 +182,7 @@ which was the last. The first place that does not fit is named, with exit code 1
 		Args: cobra.NoArgs,
 		RunE: func(c *cobra.Command, _ []string) error {
 			r, err := daemon.VerifyAudit(c.Context(), p.dir)
-			var fault *audit.Fault
+			var fault *daemon.Fault
 			if errors.As(err, &fault) {
 				if p.JSON {
 					err = errors.Join(p.PrintJSON(fault), err)

@@ -1,15 +1,11 @@
 package main
 
 import (
-	"errors"
 	"fmt"
-	"io/fs"
-	"os"
 
 	"github.com/spf13/cobra"
 
 	"github.com/latchkey-dev/latchkey/acl"
-	"github.com/latchkey-dev/latchkey/internal/admin"
 	"github.com/latchkey-dev/latchkey/internal/cli"
 	"github.com/latchkey-dev/latchkey/internal/daemon"
 )
@@ -34,31 +30,12 @@ not in it. It holds the secret behind connect tokens: keep it as private as key.
 					_, err := p.Out.Write(text)
 					return err
 				}
-				return writePrivate(args[0], text, force)
+				return daemon.WriteBackup(args[0], text, force)
 			})
 		},
 	})
 	c.Flags().BoolVar(&force, "force", false, "replace the file if it is there")
 	return c
-}
-
-// writePrivate writes a file that nobody else can read, all of it or nothing.
-func writePrivate(name string, text []byte, replace bool) error {
-	if !replace {
-		err := admin.WriteNew(name, text)
-		if errors.Is(err, fs.ErrExist) {
-			return cli.WithNext(err, "choose another name, or repeat the command with --force")
-		}
-		return err
-	}
-	next := name + ".next"
-	if err := os.Remove(next); err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return err
-	}
-	if err := admin.WriteNew(next, text); err != nil {
-		return err
-	}
-	return os.Rename(next, name)
 }
 
 func (p *program) restore() *cobra.Command {

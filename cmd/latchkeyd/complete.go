@@ -8,7 +8,6 @@ import (
 	"github.com/latchkey-dev/latchkey/acl"
 	"github.com/latchkey-dev/latchkey/internal/cli"
 	"github.com/latchkey-dev/latchkey/internal/daemon"
-	"github.com/latchkey-dev/latchkey/internal/roster"
 	"github.com/latchkey-dev/latchkey/pairing"
 )
 
@@ -50,7 +49,7 @@ func (p *program) policyNames() cli.Choice {
 
 // roleNames offers the roles that users can have.
 func (p *program) roleNames() cli.Choice {
-	return offered(p, (*daemon.Control).Roles, func(r roster.Role) []string {
+	return offered(p, (*daemon.Control).Roles, func(r daemon.Role) []string {
 		if r.Name == acl.RoleUnpaired {
 			return nil
 		}

@@ -13,7 +13,6 @@ import (
 	"github.com/latchkey-dev/latchkey/acl"
 	"github.com/latchkey-dev/latchkey/internal/cli"
 	"github.com/latchkey-dev/latchkey/internal/daemon"
-	"github.com/latchkey-dev/latchkey/internal/roster"
 )
 
 func (p *program) policy() *cobra.Command {
@@ -195,7 +194,7 @@ func (p *program) printApplied(book daemon.Rulebook, out daemon.Applied) error {
 	for _, one := range out.Changes {
 		t.Add(one.Kind, one.Name, one.Change)
 	}
-	if book.Trial && slices.ContainsFunc(out.Changes, func(a roster.Applied) bool { return a.Change != roster.Unchanged }) {
+	if book.Trial && out.Differs() {
 		p.Hint("nothing was changed; repeat the command without --dry-run to do it")
 	}
 	return p.Print(out.Changes, t)

@@ -8,7 +8,6 @@ import (
 	"github.com/latchkey-dev/latchkey/acl"
 	"github.com/latchkey-dev/latchkey/internal/cli"
 	"github.com/latchkey-dev/latchkey/internal/daemon"
-	"github.com/latchkey-dev/latchkey/internal/roster"
 )
 
 func (p *program) role() *cobra.Command {
@@ -40,7 +39,7 @@ func (p *program) roleShow() *cobra.Command {
 	return cli.CompleteArgs(c, p.roleNames())
 }
 
-func (p *program) printRole(r roster.Role, err error) error {
+func (p *program) printRole(r daemon.Role, err error) error {
 	if err != nil {
 		return err
 	}

@@ -10,6 +10,20 @@ import (
 	"github.com/latchkey-dev/latchkey/internal/audit"
 )
 
+// What the audit log is made of.
+type (
+	Record = audit.Record
+	Filter = audit.Filter
+	Fault  = audit.Fault
+)
+
+// EventKinds are the kinds of records.
+var EventKinds = []acl.EventKind{
+	acl.EventStart, acl.EventStop, acl.EventAttach, acl.EventSession, acl.EventAccess, acl.EventRevoke, acl.EventPair, acl.EventMode,
+	acl.EventInvite, acl.EventUser, acl.EventKey, acl.EventRole, acl.EventPolicy, acl.EventToken, acl.EventSettings, acl.EventIdentity,
+	acl.EventBackup, acl.EventRestore, acl.EventReset, acl.EventClock, acl.EventAuditLost, audit.KindCheckpoint,
+}
+
 // anchor is an acl.Anchor on its way.
 type anchor struct {
 	Count uint64 `json:"count"`
@@ -52,4 +66,4 @@ func VerifyAudit(ctx context.Context, dir string) (audit.Report, error) {
 }
 
 // ReadAudit returns the chosen records of the audit log of dir, oldest first.
-func ReadAudit(dir string, f audit.Filter) iter.Seq2[audit.Record, error] { return audit.Read(dir, f) }
+func ReadAudit(dir string, f Filter) iter.Seq2[Record, error] { return audit.Read(dir, f) }

@@ -6,6 +6,8 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io/fs"
+	"os"
 	"strings"
 
 	"github.com/latchkey-dev/latchkey"
@@ -65,6 +67,25 @@ func (c *Control) Restore(ctx context.Context, text []byte) (Restored, error) {
 		return Restored{}, err
 	}
 	return admin.Call[Restored](ctx, c.backend, opRestore, p)
+}
+
+// WriteBackup writes a file that nobody else can read, all of it or nothing.
+func WriteBackup(name string, text []byte, replace bool) error {
+	if !replace {
+		err := admin.WriteNew(name, text)
+		if errors.Is(err, fs.ErrExist) {
+			return admin.Fail(err, "choose another name, or repeat the command with --force", "%v", err)
+		}
+		return err
+	}
+	next := name + ".next"
+	if err := os.Remove(next); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	if err := admin.WriteNew(next, text); err != nil {
+		return err
+	}
+	return os.Rename(next, name)
 }
 
 func (a *administrator) backup(context.Context, admin.None) (out parcel, err error) {

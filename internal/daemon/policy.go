@@ -61,6 +61,11 @@ type Applied struct {
 	Failures []string         `json:"failures"` // of tests; with any nothing was changed
 }
 
+// Differs reports whether anything was, or would be, changed.
+func (a Applied) Differs() bool {
+	return slices.ContainsFunc(a.Changes, func(one roster.Applied) bool { return one.Change != roster.Unchanged })
+}
+
 // Policies lists the policies of the store.
 func (c *Control) Policies(ctx context.Context) ([]Policy, error) {
 	return admin.Call[[]Policy](ctx, c.backend, opPolicyList, admin.None{})

@@ -8,6 +8,9 @@ import (
 	"github.com/latchkey-dev/latchkey/internal/roster"
 )
 
+// A Role is a role of the store and its version.
+type Role = roster.Role
+
 // roleChange is a change of one role.
 type roleChange struct {
 	Role acl.Role `json:"role"`
@@ -15,19 +18,19 @@ type roleChange struct {
 }
 
 // Roles lists all roles.
-func (c *Control) Roles(ctx context.Context) ([]roster.Role, error) {
-	return admin.Call[[]roster.Role](ctx, c.backend, opRoleList, admin.None{})
+func (c *Control) Roles(ctx context.Context) ([]Role, error) {
+	return admin.Call[[]Role](ctx, c.backend, opRoleList, admin.None{})
 }
 
 // Role returns one role, latchkey.ErrNotFound if there is none of that name.
-func (c *Control) Role(ctx context.Context, name string) (roster.Role, error) {
-	return admin.Call[roster.Role](ctx, c.backend, opRoleShow, named{name})
+func (c *Control) Role(ctx context.Context, name string) (Role, error) {
+	return admin.Call[Role](ctx, c.backend, opRoleShow, named{name})
 }
 
 // PutRole adds a role, or replaces the one of that name. On the terms of version
 // roster.Absent it only adds.
-func (c *Control) PutRole(ctx context.Context, r acl.Role, t Terms) (roster.Role, error) {
-	return admin.Call[roster.Role](ctx, c.backend, opRolePut, roleChange{r, t})
+func (c *Control) PutRole(ctx context.Context, r acl.Role, t Terms) (Role, error) {
+	return admin.Call[Role](ctx, c.backend, opRolePut, roleChange{r, t})
 }
 
 // RemoveRole removes a role that nobody has.
@@ -38,19 +41,19 @@ func (c *Control) RemoveRole(ctx context.Context, name string, t Terms) error {
 
 const listRoles = "latchkeyd role list"
 
-func (a *administrator) roles(context.Context, admin.None) ([]roster.Role, error) {
+func (a *administrator) roles(context.Context, admin.None) ([]Role, error) {
 	list, err := a.reader().Roles("")
 	return nonNil(list), err
 }
 
-func (a *administrator) role(_ context.Context, in named) (roster.Role, error) {
+func (a *administrator) role(_ context.Context, in named) (Role, error) {
 	r, err := a.reader().Role(in.Name)
 	return r, a.advise(err, help{missing: listRoles})
 }
 
-func (a *administrator) putRole(_ context.Context, in roleChange) (roster.Role, error) {
+func (a *administrator) putRole(_ context.Context, in roleChange) (Role, error) {
 	h := help{missing: listRoles + ", latchkeyd policy show", taken: listRoles, terms: in.Terms}
-	return change(a, h, func(r *roster.Roster) (roster.Role, error) { return r.PutRole(console, in.Role, in.roster()) })
+	return change(a, h, func(r *roster.Roster) (Role, error) { return r.PutRole(console, in.Role, in.roster()) })
 }
 
 func (a *administrator) removeRole(_ context.Context, in roleChange) (admin.None, error) {
