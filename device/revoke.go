@@ -83,6 +83,12 @@ func (p *peer) review() {
 	for _, o := range p.requests.all() {
 		o.reviews.take(&p.work, func() { p.judgeRequest(ctx, o) })
 	}
+	p.reviewTransfers()
+}
+
+// reviewTransfers has everything judged that travels in blocks.
+func (p *peer) reviewTransfers() {
+	ctx := p.sess.Context()
 	p.transfers.take(&p.work, func() {
 		p.sess.CoAP().Review(func(r *coap.Request) *coap.Response { return p.judgeTransfer(ctx, r) })
 	})

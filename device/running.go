@@ -77,6 +77,7 @@ func (p *peer) judgeRequest(ctx context.Context, o *running) {
 	if err := p.srv.door.again(ctx, p.question(o.action, o.resource)); err != nil {
 		o.req.Answer(refuse(err)) // before the handler can
 		o.cancel(err)
+		p.requests.remove(o) // what runs for it may go on, and is no request any more
 		p.revoked(o.action, o.resource, err)
 	}
 }

@@ -64,5 +64,6 @@ func (p *peer) answerOwn(ctx context.Context, op operation, pass gate.Pass, r *c
 	defer p.changes.end()
 	answer := op.run(ctx, pass, r)
 	r.Answer(answer)
+	p.reviewTransfers() // what is left to send of it may be nothing for the peer any more
 	return answer
 }

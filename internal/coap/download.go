@@ -40,8 +40,9 @@ func (d *download) matches(want resource) bool {
 }
 
 // firstBlock prepares a response of the Handler: whole if it fits a block, else
-// the block that was asked for, and the rest is kept.
-func (e *Endpoint) firstBlock(j *job, r *Response) *outgoing {
+// the block that was asked for, and the rest is kept: if certain, whatever was
+// reviewed since the job began.
+func (e *Endpoint) firstBlock(j *job, r *Response, certain bool) *outgoing {
 	want := j.transfer.block2
 	if fits := len(r.Body) <= 1<<(e.exponent(want)+4); fits && (want.num == 0 || r.Code.Class() != 2) {
 		o := whole(r)
@@ -54,7 +55,7 @@ func (e *Endpoint) firstBlock(j *job, r *Response) *outgoing {
 	of := e.resource(&j.request, j.transfer.tag)
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	if j.begun == e.reviews && !j.answered {
+	if (certain || j.begun == e.reviews) && !j.answered {
 		e.keepLocked(&download{of: of, request: j.request.head(), response: tagged, touched: time.Now()})
 	}
 	return e.cutLocked(tagged, want, of)

@@ -12,7 +12,8 @@ func (r *Request) head() Request {
 // body, and may be modified; of a notification it is the registration. With nil
 // the transfer goes on. A Response, which must fit a block, ends it and answers
 // the block that comes next. Of answers that handlers are still working on only
-// the first block goes out; for the others the peer must ask anew.
+// the first block goes out, unless by Request.Answer; for the others the peer must
+// ask anew.
 //
 // judge may block, and then requests of the peer are served all the same.
 func (e *Endpoint) Review(judge func(*Request) *Response) {

@@ -54,6 +54,25 @@ func TestAnswerBeforeTheHandler(t *testing.T) {
 	}
 }
 
+// TestAnswerDuringAReview: what a change is answered with goes out whole, because
+// the peer must not ask for the change again.
+func TestAnswerDuringAReview(t *testing.T) {
+	var e *raw
+	e = newRaw(t, Config{Handler: func(_ context.Context, r *Request) *Response {
+		e.Review(func(*Request) *Response { return nil })
+		m := NewResponse(Changed)
+		m.Body = make([]byte, 2*largestBlock)
+		r.Answer(m)
+		return m
+	}})
+	const second = 1<<4 | largestExponent
+	first := e.ask(con(1, "a", POST, codec.URIPath, "a"))
+	rest := e.ask(con(2, "b", POST, codec.URIPath, "a", codec.Block2, second))
+	if first.code != Changed || rest.code != Changed || len(first.payload)+len(rest.payload) != 2*largestBlock {
+		t.Errorf("%v, then %v", first, rest)
+	}
+}
+
 // TestReview ends one transfer of two in each direction.
 func TestReview(t *testing.T) {
 	r := newRaw(t, Config{Handler: func(context.Context, *Request) *Response {

@@ -130,12 +130,14 @@ func (e *Endpoint) serve(j *job) {
 		e.answer(j, nil)
 		return
 	}
-	e.answer(j, e.firstBlock(j, response))
+	e.answer(j, e.firstBlock(j, response, false))
 }
 
 // Answer answers a request before its Handler has returned; what that returns is
 // dropped. It reports false if the request was answered before, or is not one
-// that a Handler was called for. It does not block.
+// that a Handler was called for. All of a body goes out, also if Review was called
+// since the request began: to what has changed something the peer cannot ask
+// anew. Answer does not block.
 func (r *Request) Answer(m *Response) bool {
 	if r.job == nil {
 		return false
@@ -144,7 +146,7 @@ func (r *Request) Answer(m *Response) bool {
 	if err := e.sendable(m); err != nil || m == nil {
 		return false
 	}
-	return e.answer(r.job, e.firstBlock(r.job, m))
+	return e.answer(r.job, e.firstBlock(r.job, m, true))
 }
 
 // call runs the Handler; a panic costs this request only.
