@@ -40,6 +40,15 @@
 // lines in a minute and all peers 600, and at most as many that count; what is
 // beyond is counted by kind and peer. No event is left out of the counts.
 //
+// A day has a limit, too, in bytes of lines that are no changes: 1.2 MB in all, of
+// which peers that are no users get 0.4 MB, some 1,000 lines, and one user 0.5 MB.
+// What is beyond is told as numbers once an hour. So with eight files of 8 MiB, of
+// which one may just have been begun, there are 58 MB for the last 30 days, and
+// however much is asked, asking takes no more than 31 days of 1.2 MB, 37 MB, and
+// 3 MB of numbers. That leaves 18 MB for changes, 45,000 of them at 400 bytes:
+// administrators make as many as they like, and one user who changes itself 100
+// times each day takes 1.2 MB in these 30 days. A restart begins a new day.
+//
 // Record never fails its caller, because a full disk must not open or close a
 // door. What cannot be written is kept in memory as far as there is room and
 // written later; what is lost beyond that is counted, and a record says how many
@@ -56,6 +65,7 @@
 // # Reading the source
 //
 // record.go is a line, chain.go what holds lines together. log.go takes events,
-// fold.go counts them, writer.go writes them, rotate.go goes from file to file.
-// walk.go follows the chain, for verify.go and for open.go.
+// fold.go counts them by the minute and day.go by the day. writer.go writes them,
+// rotate.go goes from file to file. walk.go follows the chain, for verify.go and
+// for open.go.
 package audit

@@ -44,7 +44,7 @@ func (w *window) empty() bool { return w.end.IsZero() }
 // peer is what the lines of an event count for.
 func peer(e *acl.Event) acl.Event {
 	if !e.Key.IsZero() {
-		return acl.Event{Key: e.Key}
+		return acl.Event{Key: e.Key, User: e.User}
 	}
 	return acl.Event{Console: e.Console, Source: e.Source}
 }

@@ -46,6 +46,7 @@ type Log struct {
 	queue   []item
 	written chan struct{} // closed when what is in queue was written, or could not be
 	window  window
+	day     day
 	lost    lost
 
 	kick  chan struct{} // there is something to do
@@ -81,7 +82,9 @@ func (l *Log) Record(e acl.Event) {
 	}
 	fresh := l.window.empty()
 	if change || l.window.admit(&e) {
-		l.put(item{newRecord(&e, at), change})
+		if r := newRecord(&e, at); change || l.day.pay(r) {
+			l.put(item{r, change})
+		}
 	}
 	written := l.written
 	wake := fresh || len(l.queue) > 0

@@ -19,6 +19,7 @@ const KindCheckpoint acl.EventKind = "checkpoint"
 const (
 	maxText = 128  // bytes of a text in a record, after escaping
 	maxLine = 4096 // bytes of a line; what Log writes is far shorter
+	digits  = 20   // of a number
 
 	timeLayout = "2006-01-02T15:04:05.000000Z"
 )
@@ -120,6 +121,12 @@ func (r *Record) body(b []byte) []byte {
 	b = appendNumber(b, "repeats", r.Repeats)
 	b = appendNumber(b, "first", r.First)
 	return appendText(b, "prev", r.Prev)
+}
+
+// size is how many bytes the line of a record without number will have, or a few
+// more.
+func (r *Record) size() int {
+	return len(r.body(nil)) + len(`,"hash":"","`) + hashSize + digits
 }
 
 // finish appends the rest of the line to its body.

@@ -32,14 +32,10 @@ func (l *Log) run(w *writer) {
 // even if nobody asks; never if zero.
 func (l *Log) turn(w *writer, last bool) (next time.Time) {
 	l.mu.Lock()
-	if !l.window.empty() && (last || !time.Now().Before(l.window.end)) {
-		for _, r := range l.window.close(l.now()) {
-			l.queue = append(l.queue, item{record: r}) // bounded by the window
-		}
-	}
+	l.count(last)
 	queue, written := l.queue, l.written
 	l.queue, l.written = nil, make(chan struct{})
-	next = l.window.end
+	next = sooner(l.window.end, l.day.tell)
 	l.mu.Unlock()
 
 	now := last
@@ -59,10 +55,33 @@ func (l *Log) turn(w *writer, last bool) (next time.Time) {
 		w.flush(true)
 	}
 	close(written)
-	if !w.due.IsZero() && (next.IsZero() || w.due.Before(next)) {
-		next = w.due
+	return sooner(next, w.due)
+}
+
+// count queues the records of what was counted, when it is time or the last one.
+// They are few, whatever was counted. l.mu is held.
+func (l *Log) count(last bool) {
+	over := func(end time.Time) bool { return !end.IsZero() && (last || !time.Now().Before(end)) }
+	if over(l.window.end) {
+		for _, r := range l.window.close(l.now()) {
+			if l.day.pay(r) {
+				l.queue = append(l.queue, item{record: r})
+			}
+		}
 	}
-	return next
+	if over(l.day.tell) {
+		for _, r := range l.day.told(l.now()) {
+			l.queue = append(l.queue, item{record: r})
+		}
+	}
+}
+
+// sooner returns the earlier of two times, where zero is never.
+func sooner(a, b time.Time) time.Time {
+	if a.IsZero() || !b.IsZero() && b.Before(a) {
+		return b
+	}
+	return a
 }
 
 // appendLost appends a record of those that were lost, when there is room for
