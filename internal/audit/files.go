@@ -6,6 +6,7 @@ import (
 	"errors"
 	"io"
 	"io/fs"
+	"math"
 	"os"
 	"path/filepath"
 	"runtime"
@@ -59,6 +60,18 @@ func (f *logFile) number() uint64 {
 	return f.first
 }
 
+// begin is the number of the first record as the file says it; after damage its
+// name may say less. Where there is no record it is more than any.
+func (f *logFile) begin() uint64 {
+	lines := newLines(io.NewSectionReader(f.f, 0, maxLine+1))
+	if lines.next() {
+		if r, err := parse(lines.text); err == nil {
+			return r.N
+		}
+	}
+	return math.MaxUint64
+}
+
 // logFiles are the files of a log as they were at one moment, oldest first.
 type logFiles []logFile
 
@@ -75,7 +88,7 @@ func openFiles(dir string) (files logFiles, err error) {
 		}
 		return err
 	}
-	if err := add(current, 1<<64-1); err != nil {
+	if err := add(current, math.MaxUint64); err != nil {
 		return nil, err
 	}
 	firsts, err := rotated(dir)

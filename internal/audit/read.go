@@ -34,7 +34,8 @@ func (f *Filter) matches(r *Record) bool {
 // Read returns the chosen records of the log in dir, oldest first. It does not
 // verify. A line that is no record yields a *Fault and is passed over; another
 // error is the last thing that is yielded. A last line that is not complete is
-// being written and is left out. A log that does not exist has no records.
+// being written and is left out. A log that does not exist has no records. Files
+// with nothing behind Filter.After are not read.
 func Read(dir string, f Filter) iter.Seq2[Record, error] {
 	return func(yield func(Record, error) bool) {
 		files, err := openFiles(dir)
@@ -43,6 +44,7 @@ func Read(dir string, f Filter) iter.Seq2[Record, error] {
 			return
 		}
 		defer files.close()
+		files = files.behind(f.After)
 		if f.Last <= 0 {
 			files.read(&f, yield)
 			return
@@ -53,6 +55,15 @@ func Read(dir string, f Filter) iter.Seq2[Record, error] {
 			}
 		}
 	}
+}
+
+// behind returns the files without those at the begin that, by where the next one
+// begins, have no record with a higher number than n.
+func (fs logFiles) behind(n uint64) logFiles {
+	for len(fs) > 1 && fs[1].begin() <= n+1 && n > 0 {
+		fs = fs[1:]
+	}
+	return fs
 }
 
 // A found is what Read yields.

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"math"
 	"os"
 	"path/filepath"
 	"slices"
@@ -445,6 +446,67 @@ func TestRead(t *testing.T) {
 	}
 	for r, err := range Read(filepath.Join(l.config.Dir, "missing"), Filter{}) {
 		t.Error(r, err)
+	}
+}
+
+// Who asks for what comes after a record does not make the device read all that
+// was before.
+func TestReadSkips(t *testing.T) {
+	l := newTestLog(t)
+	l.config.MaxFile, l.config.Keep = leastFile, 50
+	l.run(t, 150)
+	all := l.read(t, Filter{})
+	last := all[len(all)-1].N
+	for after := range last + 2 {
+		want := slices.DeleteFunc(slices.Clone(all), func(r Record) bool { return r.N <= after })
+		if got := l.read(t, Filter{After: after}); !slices.Equal(got, want) {
+			t.Fatalf("after %d: %d records, want %d", after, len(got), len(want))
+		}
+	}
+	files, err := openFiles(l.config.Dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer files.close()
+	if len(files) < 4 {
+		t.Fatalf("%d files", len(files))
+	}
+	for i, f := range files[:len(files)-1] {
+		next := files[i+1].begin()
+		l.spoil(t, f.name) // whose fault tells whether the file is read
+		if got := l.read(t, Filter{After: next - 1}); len(got) != int(last-next+1) || got[0].N != next {
+			t.Errorf("after %d: %d records", next-1, len(got))
+		}
+		if got := l.read(t, Filter{After: next - 1, Last: 3}); next < last-3 && len(got) != 3 {
+			t.Errorf("after %d: the last %d records", next-1, len(got))
+		}
+		faults := 0
+		for _, err := range Read(l.config.Dir, Filter{After: next - 2}) {
+			if err != nil {
+				faults++
+			}
+		}
+		if faults != 1 {
+			t.Errorf("after %d: %d faults", next-2, faults)
+		}
+		l.spoil(t, f.name)
+	}
+	for range Read(l.config.Dir, Filter{After: math.MaxUint64}) {
+		break
+	}
+}
+
+// spoil changes the last line of a file, and back.
+func (l *testLog) spoil(t *testing.T, name string) {
+	t.Helper()
+	path := filepath.Join(l.config.Dir, name)
+	text, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	text[len(text)-2] ^= 1
+	if err := os.WriteFile(path, text, 0o600); err != nil {
+		t.Fatal(err)
 	}
 }
 
