@@ -8,8 +8,13 @@ import (
 	"github.com/latchkey-dev/latchkey/acl"
 )
 
-// anchorPause is the least time between two writes of the anchor.
-const anchorPause = 500 * time.Millisecond
+// There is a pause between two writes of the anchor: a second at least, and so
+// long that writing takes a twentieth of the time at most. With many users the
+// store reads all of its file to write anything.
+const (
+	anchorPause = time.Second
+	anchorShare = 20
+)
 
 // anchors keeps the anchor, in a goroutine of its own, because the store in which
 // it is kept may be held up by the very change that waits for its record.
@@ -71,11 +76,12 @@ func (a *anchors) run() {
 			continue
 		}
 		failed := a.err != nil
+		begin := time.Now()
 		if a.err = a.set(latest); a.err == nil {
 			done = latest
 		} else if !failed {
 			a.log.Error("end of the audit log cannot be kept", "err", a.err)
 		}
-		pause.Reset(anchorPause)
+		pause.Reset(max(anchorPause, anchorShare*time.Since(begin)))
 	}
 }

@@ -74,7 +74,7 @@ type Report struct {
 // device wrote, and another one if it cannot be read. A log without files is fine
 // if there is no anchor.
 //
-// Records of the last second before a crash, which no anchor and no checkpoint
+// Records of the last seconds before a crash, which no anchor and no checkpoint
 // covers, could be cut off or added to unnoticed; the Report says how far the
 // vouching goes.
 func Verify(dir string, key crypto.PublicKey, anchor acl.Anchor) (Report, error) {

@@ -341,6 +341,41 @@ func TestFloods(t *testing.T) {
 	}
 }
 
+// A store that is slow to write is left alone most of the time, and a fast one
+// hears of the end of the log every second.
+func TestAnchorPause(t *testing.T) {
+	for slow, most := range map[time.Duration]int{0: 60, 300 * time.Millisecond: 60/6 + 1} {
+		t.Run(slow.String(), func(t *testing.T) {
+			l := newTestLog(t)
+			set, calls, took := l.config.SetAnchor, 0, time.Duration(0)
+			l.config.SetAnchor = func(a Anchor) error {
+				calls++
+				took += slow
+				time.Sleep(slow)
+				return set(a)
+			}
+			synctest.Test(t, func(t *testing.T) {
+				log := l.openOn(t, &disk{room: -1}, new(bytes.Buffer))
+				for i := range 600 {
+					log.Record(change(i))
+					time.Sleep(100 * time.Millisecond)
+				}
+				synctest.Wait()
+				if calls > most+1 || calls < most*9/10 || took > 63*time.Second/anchorShare {
+					t.Errorf("%d times in a minute, %v in all, want %d times", calls, took, most)
+				}
+				begin := time.Now()
+				if err := log.Close(); err != nil || time.Since(begin) > 2*slow {
+					t.Errorf("%v after %v", err, time.Since(begin))
+				}
+			})
+			if r := l.clean(t); r.Anchored != r.Last {
+				t.Errorf("%+v", r)
+			}
+		})
+	}
+}
+
 func TestConcurrent(t *testing.T) {
 	l := newTestLog(t)
 	l.config.MaxFile, l.config.Keep = 64<<10, 100
