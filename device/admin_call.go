@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/hex"
 	"encoding/json"
+	"fmt"
 	"strings"
 
 	"github.com/latchkey-dev/latchkey"
@@ -21,6 +22,17 @@ type call struct {
 	values   map[string]string // of the pattern's wildcards
 	after    string            // what a list continues behind
 	terms    roster.Terms
+	changed  <-chan struct{} // closed once the rules are others than the door was asked by
+
+	peer  *peer           // who calls, and
+	ctx   context.Context // for how long; both set by managed
+	asked []question      // what the door let through beside what was judged
+}
+
+// A question is what the door is asked about.
+type question struct {
+	action   acl.Action
+	resource string
 }
 
 // plain makes a handler of a method that needs nothing but the request.
@@ -30,13 +42,14 @@ func plain(f func(*peer, context.Context, *coap.Request) *coap.Response) handler
 
 // managed makes a handler of what works on the roster.
 func managed(f func(*peer, *roster.Roster, *call) (*coap.Response, error)) handler {
-	return func(p *peer, _ context.Context, c *call) *coap.Response {
+	return func(p *peer, ctx context.Context, c *call) *coap.Response {
 		if p.srv.access == nil {
 			return refuse(latchkey.ErrNotFound)
 		}
 		if code := c.readOptions(); code != 0 {
 			return coap.NewResponse(code)
 		}
+		c.peer, c.ctx = p, ctx
 		answer, err := f(p, p.srv.roster(), c)
 		if err != nil {
 			p.log.Warn("request failed", "op", c.judged.Action, "resource", c.judged.Resource, "code", latchkey.CodeOf(err), "err", err)
@@ -53,7 +66,26 @@ func (s *server) roster() *roster.Roster {
 
 // actor is the caller as the door judged it.
 func (c *call) actor() roster.Actor {
-	return roster.Actor{Key: c.judged.Peer, User: c.judged.User, Path: c.judged.Path, Source: c.judged.Source}
+	return roster.Actor{
+		Key: c.judged.Peer, User: c.judged.User, Path: c.judged.Path, Source: c.judged.Source,
+		Changed: c.changed, Again: c.again, Waits: !c.peer.srv.door.prompt,
+	}
+}
+
+// again asks the door once more whatever it was asked for this call, and returns
+// when that is out of date.
+func (c *call) again() (<-chan struct{}, error) {
+	changed := c.peer.srv.changed() // before the door is asked, so that no change is missed
+	for _, ask := range append([]question{{c.judged.Action, c.judged.Resource}}, c.asked...) {
+		q := c.peer.question(ask.action, ask.resource)
+		if q.User != c.judged.User {
+			return nil, fmt.Errorf("%w: the caller has another name now", latchkey.ErrForbidden)
+		}
+		if _, err := c.peer.srv.door.admit(c.ctx, q); err != nil {
+			return nil, err
+		}
+	}
+	return changed, nil
 }
 
 // value returns what the wildcard of that name stands for.

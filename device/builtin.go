@@ -157,12 +157,14 @@ func notAllowed(*peer, context.Context, *call) *coap.Response {
 	return refuse(latchkey.ErrMethodNotAllowed)
 }
 
-// builtin finds the device's own resource for path and method.
+// builtin finds the device's own resource for path and method. It comes before the
+// door is asked.
 func (p *peer) builtin(path string, method coap.Code) (operation, bool) {
 	res, values, own := p.srv.builtins.find(path, method)
 	if !own {
 		return operation{}, false
 	}
+	changed := p.srv.changed() // before the door is asked, so that no change is missed
 	action, object := res.action, path
 	user := values["user"]
 	if res.self != "" && user == p.user() {
@@ -184,6 +186,6 @@ func (p *peer) builtin(path string, method coap.Code) (operation, bool) {
 		if action == res.self && judged.User != user { // was renamed before the door was asked
 			return refuse(latchkey.ErrForbidden)
 		}
-		return res.run(p, ctx, &call{Request: r, judged: judged, resource: res, values: values})
+		return res.run(p, ctx, &call{Request: r, judged: judged, resource: res, values: values, changed: changed})
 	}}, true
 }

@@ -83,17 +83,27 @@ func NewHost(c HostConfig) *Host {
 // PasswordOpen forgets the failures that there were, and needs a password:
 // ErrNoPassword. Unless all modes can be opened, none is.
 func (h *Host) Open(m Modes, until time.Time) error {
+	return h.OpenIf(m, until, func(*acl.Tx) error { return nil })
+}
+
+// OpenIf is Open if check returns nil in the store's state of that moment, and
+// otherwise its error.
+func (h *Host) OpenIf(m Modes, until time.Time, check func(*acl.Tx) error) error {
 	if m&^allModes() != 0 {
 		return fmt.Errorf("pairing: unknown modes %#x", uint8(m&^allModes()))
 	}
-	err := h.store.View(func(tx *acl.Tx) error { return h.openable(tx, m) })
+	err := h.store.Update(func(tx *acl.Tx) error {
+		err := check(tx)
+		if err == nil {
+			err = h.openable(tx, m)
+		}
+		if err == nil && m.Has(PasswordOpen) {
+			err = forgive(tx)
+		}
+		return err
+	})
 	if err != nil {
 		return err
-	}
-	if m.Has(PasswordOpen) {
-		if err := h.forgive(); err != nil {
-			return err
-		}
 	}
 	h.mu.Lock()
 	defer h.mu.Unlock()

@@ -44,6 +44,14 @@ type Actor struct {
 	User    string               // who owned Key when the door was asked; "": nobody
 	Path    acl.PathKind
 	Source  netip.Addr
+
+	// Changed is closed once other rules may be in force than those by which the
+	// door let the actor through. Again then asks the door anew: it returns the
+	// next such channel, from before it asked, or why the door refuses. Nil: nobody
+	// was asked.
+	Changed <-chan struct{}
+	Again   func() (<-chan struct{}, error)
+	Waits   bool // Again may take its time; the store does not wait for it
 }
 
 // is reports whether the actor is the user of that name.
@@ -74,33 +82,24 @@ func (r *Roster) do(a Actor, t Terms, d deed, change func(*acl.Tx) error) error 
 
 // commit makes one change, by the rules that hold for all of them.
 func (r *Roster) commit(a Actor, t Terms, change func(*acl.Tx) error) error {
-	return explain(r.Access.Update(func(tx *acl.Tx) error {
-		if err := a.present(tx); err != nil {
-			return err
-		}
-		owned := governed(tx, r.now())
-		if t.Force {
-			tx.Force()
-		}
-		if err := change(tx); err != nil {
-			return err
-		}
-		if !t.Force && owned && !governed(tx, r.now()) {
-			return acl.ErrLastAdmin
-		}
-		return nil
+	return explain(a.repeat(func() error {
+		return r.Access.Update(func(tx *acl.Tx) error {
+			if err := a.current(tx); err != nil {
+				return err
+			}
+			owned := governed(tx, r.now())
+			if t.Force {
+				tx.Force()
+			}
+			if err := change(tx); err != nil {
+				return err
+			}
+			if !t.Force && owned && !governed(tx, r.now()) {
+				return acl.ErrLastAdmin
+			}
+			return nil
+		})
 	}))
-}
-
-// present makes sure that the actor is still who the door took it for.
-func (a Actor) present(tx *acl.Tx) error {
-	if a.Console || a.User == "" {
-		return nil
-	}
-	if k, ok := tx.Key(a.Key); !ok || k.User != a.User {
-		return fmt.Errorf("%w: the key of %q is not there any more", latchkey.ErrRevoked, a.User)
-	}
-	return nil
 }
 
 // explain gives errors of the store the sentinel that peers are told.

@@ -59,7 +59,7 @@ func (r *Roster) OpenPairing(a Actor, mode pairing.Modes, length time.Duration) 
 	case length > 0 && r.now().IsZero():
 		err = errClock
 	case r.Pairing != nil:
-		err = r.Pairing.Open(mode, until)
+		err = a.repeat(func() error { return r.Pairing.OpenIf(mode, until, a.current) })
 	}
 	if errors.Is(err, pairing.ErrNoPassword) {
 		err = fmt.Errorf("%w: %w", latchkey.ErrConflict, err)
@@ -73,8 +73,15 @@ func (r *Roster) ClosePairing(a Actor, mode pairing.Modes) error {
 	d := deed{kind: acl.EventMode, action: acl.SettingsWrite, object: mode.String(), detail: "closed"}
 	err := errNoPairing
 	if r.Pairing != nil {
-		r.Pairing.Close(mode)
-		err = nil
+		err = a.repeat(func() error {
+			return r.Access.Update(func(tx *acl.Tx) error {
+				err := a.current(tx)
+				if err == nil {
+					r.Pairing.Close(mode)
+				}
+				return err
+			})
+		})
 	}
 	r.record(a, d, err)
 	return err
