@@ -40,7 +40,7 @@ fingerprint and pairing URL. Nothing is overwritten.`,
 	f.StringArrayVar(&s.Basestations, "basestation", nil, "`HOST:PORT` of the basestation where clients of other networks meet the device; repeatable")
 	f.StringVar(&s.BasestationKey, "basestation-key", "", "`FINGERPRINT` of the basestation, as latchkey-basestation fingerprint prints it")
 	f.StringArrayVar(&s.Services, "service", nil, "`NAME=TARGET` with tcp://HOST:PORT, udp://HOST:PORT or unix:///PATH; repeatable")
-	f.StringArrayVar(&s.Pairing, "pairing", nil, "pairing `MODE` that is open from the start: local-initial; repeatable")
+	f.StringArrayVar(&s.Pairing, "pairing", nil, "pairing `MODE` that is open from the start, such as local-initial or invite; repeatable")
 	cli.CompleteFlag(c, "pairing", modes)
 	c.MarkFlagsRequiredTogether("product", "device")
 	c.MarkFlagsRequiredTogether("basestation", "basestation-key")

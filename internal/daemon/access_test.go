@@ -17,6 +17,7 @@ import (
 	"testing"
 
 	"github.com/latchkey-dev/latchkey"
+	"github.com/latchkey-dev/latchkey/acl"
 	"github.com/latchkey-dev/latchkey/client"
 	"github.com/latchkey-dev/latchkey/internal/settings"
 )
@@ -173,5 +174,32 @@ func TestWebhookCA(t *testing.T) {
 	var e *settings.Error
 	if !errors.As(err, &e) || e.Column != 48 || !strings.Contains(e.Message, "Unix socket") {
 		t.Errorf("%v", err)
+	}
+}
+
+// Explain asks the program that decides, and says so; the policies stand beside.
+func TestExplainAsksTheWebhook(t *testing.T) {
+	o := newOwner(t)
+	for _, run := range []bool{false, true} {
+		dir := initDir(t)
+		edit(t, dir, "authorize: {}", "authorize: {webhook: 'unix:"+o.socket+"', timeout: 10s}")
+		if run {
+			start(t, dir)
+		}
+		c := control(t, dir)
+		q := Question{Action: acl.CoAPGet, Resource: "/light", Claims: map[string][]string{"team": {"blue", "red"}, "sub": {"x"}}}
+		e, err := c.Explain(t.Context(), q)
+		if err != nil || !e.Allowed || e.Webhook != "unix:"+o.socket || len(e.Trace) == 0 {
+			t.Errorf("running %v: %+v, %v", run, e, err)
+		}
+		if got := o.questions(); !strings.Contains(got, `"claims":{"sub":"x","team":["blue","red"]},"listing":true`) {
+			t.Errorf("running %v: the owner was asked\n%s", run, got)
+		}
+		o.no.Store(true)
+		if e, err = c.Explain(t.Context(), q); err != nil || e.Allowed {
+			t.Errorf("running %v, refused: %+v, %v", run, e, err)
+		}
+		o.no.Store(false)
+		check(t, c.Close())
 	}
 }

@@ -126,7 +126,8 @@ func (s Setup) config() ([]byte, error) {
 	line("#     to: coap://127.0.0.1:5683")
 	line("routes: []")
 	line("")
-	line("# Pairing modes that are open from the start: local-initial")
+	line("# Pairing modes that are open from the start: local-initial, local-open,")
+	line("# password-open, which needs a password from latchkeyd pairing open, and invite")
 	modes := make([]string, len(s.Pairing))
 	for i, mode := range s.Pairing {
 		modes[i] = settings.Quote(mode)

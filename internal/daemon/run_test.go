@@ -181,7 +181,7 @@ func TestBadReload(t *testing.T) {
 	edit(t, dir, "ssh: tcp://127.0.0.1:22", "web: tcp://127.0.0.1:80")
 	edit(t, dir, "limits: {}", "limitss: {}")
 	r.hup(t, "nothing was changed")
-	r.log.await(t, ConfigFile+":30:1: unknown field")
+	r.log.await(t, ConfigFile+":31:1: unknown field")
 	after, err := c.Status(t.Context())
 	if err != nil || len(after.Services) != 1 || after.Services[0] != before.Services[0] {
 		t.Errorf("after a bad reload: %+v, %v", after, err)
