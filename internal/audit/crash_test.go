@@ -22,7 +22,7 @@ func crashConfig(dir string) (Config, error) {
 	id, err := latchkey.OpenOrCreateIdentity(filepath.Join(dir, "key.pem"))
 	anchor := filepath.Join(dir, "anchor.json")
 	return Config{
-		Dir: dir, Identity: id, MaxFile: leastFile, Keep: 1000,
+		Dir: dir, Identity: id, MaxFile: 4 * leastFile, Keep: 1000, // of which 500 rounds fill about half
 		Anchor: func() (a Anchor) {
 			text, err := os.ReadFile(anchor)
 			if err == nil {

@@ -78,7 +78,7 @@ func (w *writer) resume(anchor acl.Anchor) error {
 		if t.good == 0 && !t.after.sealed && i > 0 {
 			continue // it was just begun: the one before tells
 		}
-		w.first = cmp.Or(t.first, t.claimed, min(files[0].first, t.oldest), 1)
+		w.first = cmp.Or(t.first, t.claimed, oldest(t, files))
 		w.begin = t.oldest
 		atEnd := i == len(files)-1 && files[i].name == current
 		if t.n < anchor.Count || t.after.sealed || t.torn > 0 && !atEnd ||
@@ -94,6 +94,16 @@ func (w *writer) resume(anchor acl.Anchor) error {
 		w.beginFile(detailOpened, acl.OutcomeOK)
 	}
 	return nil
+}
+
+// oldest is the number of the first record that there is, as far as it or the
+// name of its file tells.
+func oldest(t *walker, files logFiles) uint64 {
+	named := files[0].number()
+	if named == 0 || t.oldest == 0 {
+		return max(named, t.oldest, 1)
+	}
+	return min(named, t.oldest)
 }
 
 // goOn continues behind the last record that t has found whole, in the first of

@@ -88,7 +88,10 @@ func TestDamageStays(t *testing.T) {
 	logs(t, func(t *testing.T, l *testLog) {
 		l.config.Keep = 100
 		lines, anchor := l.lines(t), l.anchor
-		for i := 0; i < len(lines); i += min(byteStep, 9) {
+		for i := range lines {
+			if i%min(byteStep, 9) != 0 && lines[i].line != 1 {
+				continue
+			}
 			for name, damage := range map[string]func() []testLine{
 				"changed": func() []testLine {
 					out := slices.Clone(lines)
