@@ -113,6 +113,8 @@ func (p *peer) checkIssuer() {
 // login takes a token in exchange for rights. A token that is refused leaves the
 // one before in force.
 func (p *peer) login(ctx context.Context, r *coap.Request) *coap.Response {
+	p.court(time.Now())
+	defer p.courting.Store(nil)
 	c, err := p.validate(ctx, string(r.Body))
 	if err != nil {
 		p.event(acl.Event{Kind: acl.EventToken, Action: acl.TokenLogin, Outcome: acl.OutcomeRefused, Code: latchkey.CodeOf(err), Detail: reasonOf(err)})

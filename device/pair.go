@@ -2,6 +2,7 @@ package device
 
 import (
 	"context"
+	"time"
 
 	"github.com/latchkey-dev/latchkey"
 	"github.com/latchkey-dev/latchkey/internal/coap"
@@ -55,9 +56,38 @@ func (p *peer) pairStep(_ context.Context, mode pairing.Modes, r *coap.Request) 
 	}
 	code, text, err := p.exchange.Step(p.srv.clock.now(), mode, r.Body)
 	if err != nil {
-		p.log.Warn("pairing refused", "op", mode, "source", p.source(), "code", latchkey.CodeOf(err), "err", err)
-		return refuse(err)
+		return p.pairingRefused(mode, r, err)
 	}
+	p.court(time.Now())
 	p.log.Debug("pairing step taken", "op", mode, "user", p.subject().User)
 	return &coap.Response{Code: coap.Code(code), Format: FormatJSON, Observe: -1, Body: text}
+}
+
+// pairingRefused answers a step that failed. Wrong passwords have a budget of their
+// own; whatever else goes wrong counts as any other refusal, unless it is our
+// fault. A stranger can fail often, so that the log has one line for each code.
+func (p *peer) pairingRefused(mode pairing.Modes, r *coap.Request, err error) *coap.Response {
+	p.courting.Store(nil)
+	code := latchkey.CodeOf(err)
+	if p.first(code) {
+		p.log.Warn("pairing refused", "op", mode, "source", p.source(), "code", code, "err", err)
+	}
+	if code == latchkey.CodeWrongPassword || code == latchkey.CodeInternal {
+		return refuse(err)
+	}
+	return p.refused(r, err)
+}
+
+// first reports whether no pairing of the session has failed with the code before.
+func (p *peer) first(code latchkey.Code) bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.failed[code] {
+		return false
+	}
+	if p.failed == nil {
+		p.failed = make(map[latchkey.Code]bool)
+	}
+	p.failed[code] = true
+	return true
 }

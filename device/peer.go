@@ -45,13 +45,17 @@ type peer struct {
 	refusals   *rate.Limiter
 	credential atomic.Pointer[credential] // that the session has logged in with; nil: none
 	exchange   *pairing.Exchange
+	courting   atomic.Pointer[time.Time] // the newest step towards a pairing or a login that was not refused
+	origin     netip.Prefix              // part of the network that it came from
+	yielded    bool                      // it ends to make room; guarded by server.mu
 
-	mu      sync.Mutex    // guards adopted and introduced
-	adopted *introduction // that brought the newest paths; nil: the session came directly
+	mu         sync.Mutex             // guards the three that follow
+	adopted    *introduction          // that brought the newest paths; nil: the session came directly
+	introduced int                    // introductions for the session
+	failed     map[latchkey.Code]bool // how pairings of it have failed
 
-	introduced int          // introductions for the session
-	judged     acl.PathKind // that what is open was last judged by; of tick
-	lapsed     bool         // the key or its user has expired; of tick
+	judged acl.PathKind // that what is open was last judged by; of tick
+	lapsed bool         // the key or its user has expired; of tick
 }
 
 // isLocal reports whether a session came from the device's own network: its
@@ -98,10 +102,15 @@ func (s *server) run(conn *secure.Conn, carrier *route.Carrier, from *introducti
 		from.receiver.Attach(p.sess)
 		p.adopted = from
 	}
+	p.origin = p.part()
 	err := errors.Join(p.beginPairing(), s.enter(p))
+	if err == nil {
+		err = s.confirm(p)
+	}
 	source, kind := p.source(), p.path()
 	p.told(acl.Event{Kind: acl.EventSession}, err)
 	if err != nil {
+		s.leave(p)
 		s.log.Warn("session refused", "peer", p.key, "source", source, "path", kind, "err", err)
 		p.sess.Close(err)
 		_ = p.sess.Serve() // returns at once: the session is closed

@@ -66,10 +66,15 @@ func (p *peer) reviewAll() {
 	}
 }
 
+// ownerless reports whether the peer's key has lost its user.
+func (p *peer) ownerless() bool {
+	return p.srv.access != nil && p.srv.dev.Authorize == nil && p.paired.Load() && p.subject().User == ""
+}
+
 // review does the same but for observations, which are in one table. A session
 // whose key has lost its user ends.
 func (p *peer) review() {
-	if p.srv.access != nil && p.srv.dev.Authorize == nil && p.paired.Load() && p.subject().User == "" {
+	if p.ownerless() {
 		p.expelled.take(&p.work, func() {
 			p.changes.settle() // it may be a user who removes itself
 			p.end(fmt.Errorf("device: key %s: %w", p.key.Short(), latchkey.ErrRevoked))
@@ -94,19 +99,22 @@ func (p *peer) reviewTransfers() {
 	})
 }
 
-// endStrangers ends sessions that were nobody's for too long. A hook may know
-// them by itself: then they are those that it has never let do anything.
+// endStrangers ends sessions that were nobody's for too long.
 func (s *server) endStrangers(now time.Time) {
-	if s.access == nil {
-		return
-	}
+	life := s.limits().UnpairedLife
 	for _, p := range s.all() {
-		if now.Sub(p.since) <= s.limits().UnpairedLife || !p.stranger() || s.dev.Authorize != nil && p.admitted.Load() {
+		if now.Sub(p.since) <= life || !p.nobody() {
 			continue
 		}
 		why := latchkey.ErrUnpaired
+		if end := p.subject().Expires; !end.IsZero() {
+			if now.Sub(end) <= life { // time to be given more
+				continue
+			}
+			why = latchkey.ErrRevoked
+		}
 		if c := p.credential.Load(); c != nil {
-			if c.over.IsZero() || now.Sub(c.over) <= s.limits().UnpairedLife { // time to bring another one
+			if c.over.IsZero() || now.Sub(c.over) <= life { // time to bring another one
 				continue
 			}
 			why = latchkey.ErrTokenExpired
