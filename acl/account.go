@@ -106,8 +106,8 @@ func checkVersion(what, name, seen, now string, ok bool) error {
 	return fmt.Errorf("change %s %q: somebody else changed it since, read it again: %w", what, name, latchkey.ErrConflict)
 }
 
-// RenameUser gives a user another name. Its keys and the invitations for that
-// name follow; policies that spell the old name do not. It is
+// RenameUser gives a user another name. Its keys and the invitations for that name
+// and by that user follow; policies that spell the old name do not. It is
 // latchkey.ErrNotFound if there is no such user, and latchkey.ErrConflict if
 // another one has the new name, in this or another case.
 func (tx *Tx) RenameUser(from, to string) error {
@@ -143,6 +143,22 @@ func (tx *Tx) RenameUser(from, to string) error {
 			return err
 		}
 	}
+	for _, i := range tx.invitesBy(from) {
+		i.By = to
+		if err := tx.putInvite(i); err != nil {
+			return err
+		}
+	}
+	return tx.renameRevoked(from, to)
+}
+
+// RemoveInvitesBy removes the invitations that a user has made.
+func (tx *Tx) RemoveInvitesBy(user string) error {
+	for _, i := range tx.invitesBy(user) {
+		if err := tx.RemoveInvite(i.ID); err != nil {
+			return err
+		}
+	}
 	return nil
 }
 
@@ -151,6 +167,17 @@ func (tx *Tx) invitesFor(user string) []Invite {
 	var list []Invite
 	for _, i := range tx.state.invites {
 		if foldName(i.User) == foldName(user) {
+			list = append(list, i.clone())
+		}
+	}
+	return list
+}
+
+// invitesBy returns the invitations that a user has made.
+func (tx *Tx) invitesBy(user string) []Invite {
+	var list []Invite
+	for _, i := range tx.state.invites {
+		if i.By == user {
 			list = append(list, i.clone())
 		}
 	}

@@ -26,6 +26,7 @@ type Tx struct {
 	applied  map[vault.ID]func(*state) // the same, as changes of a state
 	force    bool
 	quiet    bool
+	by       string // who makes the change, if that is a user
 	finished bool
 }
 
@@ -148,8 +149,8 @@ func (tx *Tx) SetRole(user, role string) error {
 	return tx.putUser(u)
 }
 
-// RemoveUser removes a user with all its keys, and the invitations for that name.
-// It is latchkey.ErrNotFound if there is none of that name.
+// RemoveUser removes a user with all its keys, and the invitations for that name
+// and by that user. It is latchkey.ErrNotFound if there is none of that name.
 func (tx *Tx) RemoveUser(name string) error {
 	if tx.state.users[name] == nil {
 		return fmt.Errorf("remove user %q: %w", name, latchkey.ErrNotFound)
@@ -165,6 +166,9 @@ func (tx *Tx) RemoveUser(name string) error {
 		if err := tx.RemoveInvite(i.ID); err != nil {
 			return err
 		}
+	}
+	if err := tx.RemoveInvitesBy(name); err != nil {
+		return err
 	}
 	return tx.drop(userID(name), func(st *state) { st.dropUser(name) })
 }
@@ -201,13 +205,14 @@ func (tx *Tx) SetKey(k Key) error {
 // RemoveKey removes a key, and remembers that; see Revoked. Its user stays, even
 // without a key. It is latchkey.ErrNotFound if there is no such key.
 func (tx *Tx) RemoveKey(fp latchkey.Fingerprint) error {
-	if tx.state.keys[fp] == nil {
+	k := tx.state.keys[fp]
+	if k == nil {
 		return fmt.Errorf("remove key %s: %w", fp, latchkey.ErrNotFound)
 	}
 	if err := tx.drop(keyID(fp), func(st *state) { delete(st.keys, fp) }); err != nil {
 		return err
 	}
-	return tx.revoke(fp)
+	return tx.revoke(fp, k.User)
 }
 
 func (tx *Tx) putKey(k Key) error {

@@ -14,8 +14,12 @@ import (
 type InviteRequest struct {
 	User    string    // who the holder becomes; no user yet
 	Role    string    // and what
-	By      string    // who invites, for people to read; may be empty
+	By      string    // the user who invites, or a text that is no user's name; may be empty
 	Expires time.Time // from then on it is void; zero: never
+
+	// Check is asked in the change that makes the invitation, and before the work
+	// that this takes: an error ends it. Nil: nobody is.
+	Check func(*acl.Tx) error
 }
 
 // An Invitation is what its holder needs, beside the device's address and key.
@@ -30,8 +34,9 @@ type Invitation struct {
 
 // Invite makes an invitation, which works once, while the mode Invite is open.
 // It is latchkey.ErrConflict if there is a user of that name, and whatever the
-// store says of a role that it does not have or of too many invitations. This
-// takes some 50 ms.
+// store says of a role that it does not have or of too many invitations. Those
+// that nobody can use any more make room. This takes some 50 ms, one invitation
+// after the other.
 func (h *Host) Invite(now time.Time, r InviteRequest) (Invitation, error) {
 	if err := acl.CheckUserName(r.User); err != nil {
 		return Invitation{}, err
@@ -45,12 +50,23 @@ func (h *Host) Invite(now time.Time, r InviteRequest) (Invitation, error) {
 	var id [inviteSize]byte
 	_, _ = rand.Read(id[:]) // never fails (crypto/rand)
 	in := Invitation{ID: formatBytes(id[:]), User: r.User, Role: r.Role, Expires: r.Expires, Password: NewPassword()}
-	verifier, err := h.derive(in.Password, in.ID)
+	ready := func(tx *acl.Tx) error {
+		if r.Check != nil {
+			if err := r.Check(tx); err != nil {
+				return err
+			}
+		}
+		return free(tx, r.User)
+	}
+	verifier, err := h.derive(in.Password, in.ID, func() error { return h.store.View(ready) })
 	if err != nil {
 		return Invitation{}, err
 	}
 	err = h.store.Update(func(tx *acl.Tx) error {
-		if err := free(tx, r.User); err != nil {
+		if err := ready(tx); err != nil {
+			return err
+		}
+		if err := sweep(tx, now); err != nil {
 			return err
 		}
 		return tx.PutInvite(acl.Invite{
@@ -69,6 +85,34 @@ func free(tx *acl.Tx, user string) error {
 	for _, u := range tx.Users() {
 		if strings.EqualFold(u.Name, user) {
 			return fmt.Errorf("invite %q: there is %q: %w", user, u.Name, latchkey.ErrConflict)
+		}
+	}
+	return nil
+}
+
+// keepExpired is how long an invitation is shown after it has expired.
+const keepExpired = 24 * time.Hour
+
+// sweep removes the invitations that are worn, or expired some time ago.
+func sweep(tx *acl.Tx, now time.Time) error {
+	for _, i := range tx.Invites() {
+		old := !i.Expires.IsZero() && !now.IsZero() && now.Sub(i.Expires) > keepExpired
+		if old || i.Failures >= MaxFailures {
+			if err := tx.RemoveInvite(i.ID); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// Reserved returns latchkey.ErrConflict when somebody is invited to become the user
+// of that name, in this or another case, and may still come. Nobody else gets the
+// name then. While the time is not known, which is zero, no invitation has expired.
+func Reserved(tx *acl.Tx, user string, now time.Time) error {
+	for _, i := range tx.Invites() {
+		if strings.EqualFold(i.User, user) && i.Failures < MaxFailures && (now.IsZero() || holds(i, now)) {
+			return fmt.Errorf("user %q: somebody is invited by the name %q: %w", user, i.User, latchkey.ErrConflict)
 		}
 	}
 	return nil

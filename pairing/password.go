@@ -71,7 +71,7 @@ func (h *Host) SetPassword(p latchkey.Secret) error {
 	if n := len(p.Reveal()); n < MinPassword || n > MaxPassword {
 		return fmt.Errorf("pairing: a password has %d to %d bytes", MinPassword, MaxPassword)
 	}
-	verifier, err := h.derive(p, devicePasswordID)
+	verifier, err := h.derive(p, devicePasswordID, func() error { return nil })
 	if err != nil {
 		return err
 	}
@@ -82,10 +82,14 @@ func (h *Host) SetPassword(p latchkey.Secret) error {
 	return h.store.Update(func(tx *acl.Tx) error { return tx.SetSetting(passwordSetting, string(text)) })
 }
 
-// derive runs argon2id, for one password at a time.
-func (h *Host) derive(p latchkey.Secret, prover string) ([]byte, error) {
+// derive runs argon2id, for one password at a time, unless it turns out that there
+// is no need when its turn has come.
+func (h *Host) derive(p latchkey.Secret, prover string, needed func() error) ([]byte, error) {
 	h.deriving.Lock()
 	defer h.deriving.Unlock()
+	if err := needed(); err != nil {
+		return nil, err
+	}
 	v, err := pake.NewVerifier(p.Reveal(), pake.NewParams(h.costs, prover, h.device.String()))
 	if err != nil {
 		return nil, err

@@ -36,7 +36,10 @@ func (r *Roster) Invites(after string) (out []acl.Invite, err error) {
 }
 
 // Invite invites somebody. The invitation that it returns holds the only copy of
-// the one-time password.
+// the one-time password. An invitation ends when the user who made it is removed,
+// or gets another role than admin: what somebody could give yesterday must not
+// outlive that. Whatever else happens to the user's rights, it stays until it is
+// removed.
 func (r *Roster) Invite(a Actor, i NewInvite) (out pairing.Invitation, err error) {
 	now := r.now()
 	if i.Role == "" {
@@ -52,30 +55,37 @@ func (r *Roster) Invite(a Actor, i NewInvite) (out pairing.Invitation, err error
 	return out, err
 }
 
-func (r *Roster) invite(a Actor, i NewInvite, now time.Time) (pairing.Invitation, error) {
+func (r *Roster) invite(a Actor, i NewInvite, now time.Time) (out pairing.Invitation, err error) {
 	if r.Pairing == nil {
-		return pairing.Invitation{}, errNoPairing
+		return out, errNoPairing
 	}
 	if now.IsZero() {
-		return pairing.Invitation{}, errClock
+		return out, errClock
 	}
 	if life := i.Expires.Sub(now); life <= 0 || life > MaxInviteLife {
-		return pairing.Invitation{}, fmt.Errorf("%w: an invitation ends in the future, within %d days", latchkey.ErrProtocol, MaxInviteLife/(24*time.Hour))
+		return out, fmt.Errorf("%w: an invitation ends in the future, within %d days", latchkey.ErrProtocol, MaxInviteLife/(24*time.Hour))
 	}
-	err := r.Access.View(func(tx *acl.Tx) error {
-		if err := a.present(tx); err != nil {
+	request := pairing.InviteRequest{User: i.User, Role: i.Role, By: a.name(), Expires: i.Expires}
+	request.Check = func(tx *acl.Tx) error {
+		if err := a.current(tx); err != nil {
 			return err
 		}
 		return checkRole(tx, i.Role)
+	}
+	err = a.repeat(func() (err error) {
+		out, err = r.Pairing.Invite(now, request)
+		return err
 	})
-	if err != nil {
-		return pairing.Invitation{}, err
-	}
-	by := a.User
+	return out, err
+}
+
+// name says who the actor is in what it leaves behind. Only the name of a user is
+// like one: users cannot have names with parentheses.
+func (a Actor) name() string {
 	if a.Console {
-		by = "console"
+		return "(console)"
 	}
-	return r.Pairing.Invite(now, pairing.InviteRequest{User: i.User, Role: i.Role, By: by, Expires: i.Expires})
+	return a.User
 }
 
 // RemoveInvite withdraws an invitation.

@@ -90,12 +90,18 @@ func (r *Roster) Rename(a Actor, name, to string, t Terms) (acl.Account, error) 
 	})
 }
 
-// SetRole gives a user another role.
+// SetRole gives a user another role. Unless that is admin, the invitations that the
+// user has made end.
 func (r *Roster) SetRole(a Actor, name, role string, t Terms) (acl.Account, error) {
 	d := deed{kind: acl.EventUser, action: acl.UserRole, object: name, detail: "role " + role}
 	return r.change(a, t, d, name, func(tx *acl.Tx, u acl.User) error {
 		if err := checkRole(tx, role); err != nil {
 			return err
+		}
+		if role != u.Role && role != acl.RoleAdmin {
+			if err := tx.RemoveInvitesBy(name); err != nil {
+				return err
+			}
 		}
 		return tx.SetRole(name, role)
 	})
@@ -120,7 +126,7 @@ func (r *Roster) SetPolicies(a Actor, name string, policies []string, t Terms) (
 	})
 }
 
-// RemoveUser removes a user with all its keys.
+// RemoveUser removes a user with all its keys, and the invitations that it made.
 func (r *Roster) RemoveUser(a Actor, name string, t Terms) error {
 	d := deed{kind: acl.EventUser, action: acl.UserRemove, self: acl.SelfRemove, object: name, detail: "removed"}
 	return r.do(a, t, d, func(tx *acl.Tx) error {
