@@ -178,7 +178,7 @@ func TestRevoked(t *testing.T) {
 		update(t, s, func(tx *Tx) error {
 			for j := range MaxRevoked {
 				if j%3 == i {
-					if err := tx.revoke(fingerprint(1000 + j)); err != nil {
+					if err := tx.revoke(fingerprint(1000+j), "bob"); err != nil {
 						return err
 					}
 				}

@@ -15,6 +15,7 @@ const (
 	MaxInvites     = 1024
 	MaxVerifier    = 1024   // bytes of what the password of an invitation is checked with
 	MaxRevoked     = 20_000 // removed keys that are remembered; the oldest go first
+	MaxRevokedOwn  = 64     // of them, keys that one user removed itself
 	MaxSettings    = 1024
 	MaxSetting     = 16 << 10  // bytes of one value
 	MaxFile        = 256 << 20 // bytes of access.db; larger files are not opened

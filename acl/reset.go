@@ -11,11 +11,16 @@ const keptSettings = "local."
 
 // Reset makes a store as Create does: nobody, no invitations, no settings, and the
 // default roles and policies. What remembers refusals stays, as Restore leaves it:
-// the list of removed keys and the settings local.*. Keys that go with the reset
-// are not put on that list, so a backup may bring them back.
+// the settings local.* and the list of removed keys, on which all keys are now. So
+// no backup from before brings a former owner back; who pairs again, or is added
+// again, is.
 func (tx *Tx) Reset() error {
 	tx.Force()
-	err := tx.clear()
+	var err error
+	for fp := range tx.state.keys {
+		err = errors.Join(err, tx.RemoveKey(fp))
+	}
+	err = errors.Join(err, tx.clear())
 	for name := range tx.state.settings {
 		if !strings.HasPrefix(name, keptSettings) {
 			err = errors.Join(err, tx.RemoveSetting(name))
