@@ -43,13 +43,20 @@ func start(t *testing.T, name string, args ...string) *running {
 func (r *running) seen() []byte {
 	r.t.Helper()
 	var all []byte
-	for _, name := range []string{"cmdline", "environ"} {
-		text, err := os.ReadFile(fmt.Sprintf("/proc/%d/%s", r.cmd.Process.Pid, name))
-		if err != nil {
-			r.t.Fatal(err)
+	await(r.t, "a program has begun", func() bool { // both are empty for a moment
+		all = nil
+		for _, name := range []string{"cmdline", "environ"} {
+			text, err := os.ReadFile(fmt.Sprintf("/proc/%d/%s", r.cmd.Process.Pid, name))
+			if err != nil {
+				r.t.Fatal(err)
+			}
+			if len(text) == 0 {
+				return false
+			}
+			all = append(all, text...)
 		}
-		all = append(all, text...)
-	}
+		return true
+	})
 	return all
 }
 
