@@ -99,8 +99,8 @@ type Route struct {
 
 // Limits bounds what peers can make a device hold. A zero field is its default.
 type Limits struct {
-	Sessions       int           // authenticated sessions at once; default 256
-	Unpaired       int           // of them, with keys that belong to no user; default 16
+	Sessions       int           // authenticated sessions at once; default 256. One user has an eighth of them or 8 at most; 4 are for administrators
+	Unpaired       int           // of them, with keys that belong to no user; default 16, of which 4 from one part of the network
 	UnpairedLife   time.Duration // of a session whose key stays unpaired; default 2 min
 	Streams        int           // open tunnels of one session; default 256
 	Body           int           // bytes of one CoAP request or response; default 1 MiB
@@ -108,7 +108,7 @@ type Limits struct {
 	AuthorizeTime  time.Duration // that Authorize may take before it counts as a refusal; default 10 s
 	AuthorizeCalls int           // of Authorize at once; more are refused; default 256
 	DialTime       time.Duration // to reach a tunnel's target; default 10 s
-	Refusals       int           // requests and tunnels of a session that may be refused in a minute, before it is closed with latchkey.ErrAbuse; default 60
+	Refusals       int           // requests and tunnels of a key that may be refused in a minute, before its sessions are closed with latchkey.ErrAbuse; default 60
 }
 
 func (l Limits) withDefaults() Limits {
@@ -125,7 +125,7 @@ func (l Limits) withDefaults() Limits {
 	return l
 }
 
-// refusals is the budget of one session.
+// refusals is the budget of one key.
 func (l Limits) refusals() *rate.Limiter {
 	return rate.NewLimiter(rate.Every(time.Minute/time.Duration(l.Refusals)), l.Refusals)
 }

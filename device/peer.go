@@ -42,7 +42,7 @@ type peer struct {
 	transfers  turn // reviews what travels in blocks
 	expelled   turn // ends the session
 	ended      sync.Once
-	refusals   *rate.Limiter
+	refusals   *rate.Limiter              // of all sessions of the key
 	credential atomic.Pointer[credential] // that the session has logged in with; nil: none
 	exchange   *pairing.Exchange
 	courting   atomic.Pointer[time.Time] // the newest step towards a pairing or a login that was not refused
@@ -90,9 +90,11 @@ func (s *server) accept(conn *secure.Conn) {
 // introduction that it began with, nil if it came directly.
 func (s *server) run(conn *secure.Conn, carrier *route.Carrier, from *introduction) {
 	proven := conn.Peer()
+	budget := s.strikes.begin(proven.Key, s.limits(), time.Now())
+	defer func() { s.strikes.end(proven.Key, time.Now()) }()
 	p := &peer{
 		srv: s, key: proven.Key, local: from == nil && s.isLocal(proven), carrier: carrier, since: time.Now(),
-		refusals: s.limits().refusals(), log: s.log.With("peer", proven.Key.Short()),
+		refusals: budget, log: s.log.With("peer", proven.Key.Short()),
 	}
 	p.sess = session.New(conn, session.Config{
 		Handler: p.serveCoAP, Accept: p.openTunnel, MaxBody: s.limits().Body, Critical: conditional,
