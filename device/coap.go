@@ -35,13 +35,11 @@ type operation struct {
 func (p *peer) serveCoAP(ctx context.Context, r *coap.Request) *coap.Response {
 	path, err := cleanPath(r.Path)
 	if err != nil {
-		p.log.Info("request refused", "code", latchkey.CodeProtocol, "err", err)
-		return refuse(err)
+		return p.senseless(r, "", err)
 	}
 	op, own, err := p.name(path, r)
 	if err != nil {
-		p.log.Info("request refused", "resource", path, "code", latchkey.CodeOf(err), "err", err)
-		return refuse(err)
+		return p.senseless(r, path, err)
 	}
 	changed := p.srv.changed() // before the door is asked, so that no change is missed
 	pass, err := p.admit(ctx, p.question(op.action, op.resource))
@@ -52,6 +50,14 @@ func (p *peer) serveCoAP(ctx context.Context, r *coap.Request) *coap.Response {
 		return p.answerOwn(ctx, op, pass, r)
 	}
 	return p.revocable(ctx, op, pass, r, changed)
+}
+
+// senseless answers a request that names nothing the door could judge. It counts as
+// refused, by a rule that has no exceptions.
+func (p *peer) senseless(r *coap.Request, path string, err error) *coap.Response {
+	p.log.Info("request refused", "resource", path, "code", latchkey.CodeOf(err), "err", err)
+	p.told(acl.Event{Kind: acl.EventAccess, Action: coapAction("coap", r.Code), Object: path, Detail: "no request that could be judged"}, err)
+	return p.refused(r, err)
 }
 
 // admit asks the door about an operation that begins, and tells the audit log.
@@ -125,8 +131,8 @@ func (p *peer) name(path string, r *coap.Request) (op operation, own bool, err e
 	if op, own = p.builtin(path, r.Code); own {
 		return op, true, nil
 	}
-	if op, ok, err := p.route(r); ok || err != nil {
-		return op, false, err
+	if op, ok := p.route(path, r); ok {
+		return op, false, nil
 	}
 	action := coapAction("coap", r.Code)
 	if r.Observation != nil && p.srv.observable(path) {

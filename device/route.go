@@ -5,6 +5,7 @@ import (
 	"log/slog"
 	"sync/atomic"
 
+	"github.com/latchkey-dev/latchkey"
 	"github.com/latchkey-dev/latchkey/acl"
 	"github.com/latchkey-dev/latchkey/internal/coap"
 	"github.com/latchkey-dev/latchkey/internal/forward"
@@ -50,15 +51,20 @@ func (r Route) Validate() error {
 func (t *routeTable) close() { t.forwarder.Close() }
 
 // route finds the route that takes a request. What the door judges is the
-// exact URL that will be asked for.
-func (p *peer) route(r *coap.Request) (operation, bool, error) {
+// exact URL that will be asked for. Where there can be none, it judges what it
+// would without the route, so that only who may ask there learns more.
+func (p *peer) route(path string, r *coap.Request) (operation, bool) {
 	via := p.srv.routes.routes.Load().Match(r.Path)
 	if via == nil {
-		return operation{}, false, nil
+		return operation{}, false
 	}
 	judged, err := via.Resolve(r.Path, r.Query)
 	if err != nil {
-		return operation{}, true, err
+		action := coapAction("coap", r.Code)
+		return operation{action: action, resource: path, run: func(context.Context, gate.Pass, *coap.Request) *coap.Response {
+			p.log.Info("request refused", "resource", path, "code", latchkey.CodeOf(err), "err", err)
+			return refuse(err)
+		}}, true
 	}
 	action := coapAction("route", r.Code)
 	if r.Observation != nil {
@@ -66,7 +72,7 @@ func (p *peer) route(r *coap.Request) (operation, bool, error) {
 	}
 	return operation{action: action, resource: judged, run: func(ctx context.Context, pass gate.Pass, r *coap.Request) *coap.Response {
 		return p.forward(ctx, via, pass, action, r)
-	}}, true, nil
+	}}, true
 }
 
 // forward asks the upstream server for just what the pass was made for.
