@@ -6,8 +6,12 @@ import (
 
 	"github.com/latchkey-dev/latchkey"
 	"github.com/latchkey-dev/latchkey/acl"
+	"github.com/latchkey-dev/latchkey/internal/roster"
 	"github.com/latchkey-dev/latchkey/pairing"
 )
+
+// console is who calls the methods of a Device.
+var console = roster.Actor{Console: true}
 
 // OpenPairing opens pairing modes, for a length of time or, with 0, until they are
 // closed or used up.
@@ -16,15 +20,7 @@ func (d *Device) OpenPairing(m pairing.Modes, length time.Duration) error {
 	if err != nil {
 		return err
 	}
-	var until time.Time
-	detail := "open"
-	if length > 0 {
-		until = time.Now().Add(length)
-		detail = "open for " + length.String()
-	}
-	err = s.pairing.Open(m, until)
-	s.modeEvent(m, detail, err)
-	return err
+	return s.roster().OpenPairing(console, m, length)
 }
 
 // ConfigurePairing makes m the modes that are open by configuration, as the
@@ -48,9 +44,7 @@ func (d *Device) ClosePairing(m pairing.Modes) error {
 	if err != nil {
 		return err
 	}
-	s.pairing.Close(m)
-	s.modeEvent(m, "closed", nil)
-	return nil
+	return s.roster().ClosePairing(console, m)
 }
 
 // PairingModes returns the modes by which somebody could pair now; none while not
@@ -84,17 +78,15 @@ func (d *Device) SetPairingPassword(password latchkey.Secret) error {
 	return err
 }
 
-// Invite makes an invitation, which works once; see pairing.Host.Invite.
+// Invite makes an invitation, which works once, in the name of whoever is at the
+// device; without a role it is one for a guest, and without an end it holds for a
+// day. By and Check of r are not asked for.
 func (d *Device) Invite(r pairing.InviteRequest) (pairing.Invitation, error) {
 	s, err := d.pairingServer()
 	if err != nil {
 		return pairing.Invitation{}, err
 	}
-	in, err := s.pairing.Invite(s.clock.now(), r)
-	s.event(acl.Event{
-		Kind: acl.EventInvite, Outcome: outcome(err), Console: true, Object: r.User, Detail: r.Role, Code: latchkey.CodeOf(err),
-	})
-	return in, err
+	return s.roster().Invite(console, roster.NewInvite{User: r.User, Role: r.Role, Expires: r.Expires})
 }
 
 // modeEvent tells that the owner has opened or closed modes.
