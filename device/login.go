@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
+	"slices"
 	"time"
 
 	"github.com/latchkey-dev/latchkey"
@@ -54,6 +56,7 @@ func (s *server) newLogins(list []TokenIssuer) (*logins, error) {
 				return nil, fmt.Errorf("device: issuer %q: %q cannot stand for role %q", t.Issuer, value, role)
 			}
 		}
+		t.Algorithms, t.Roles = slices.Clone(t.Algorithms), maps.Clone(t.Roles) // the caller may change its own
 		l.issuers[t.Issuer] = t
 		issuers = append(issuers, bearer.Issuer{
 			Issuer: t.Issuer, Audience: t.Audience, JWKS: t.JWKS, Algorithms: t.Algorithms, AllowPrivate: t.AllowPrivate,
@@ -82,7 +85,8 @@ func (s *server) setTokens(list []TokenIssuer) error {
 type credential struct {
 	token  acl.Token
 	claims map[string]any
-	over   time.Time // when it was seen to have expired; zero: it was not
+	issuer TokenIssuer // as it was configured when the token was judged
+	over   time.Time   // when it was seen to have expired; zero: it was not
 }
 
 // ended is c once it has expired. It stays so if the clock goes back.
@@ -98,16 +102,54 @@ func (c *credential) holds(now time.Time) bool {
 	return !now.IsZero() && now.Before(c.token.Expires)
 }
 
-// checkIssuer ends the rights of a token whose issuer counts no more.
+// vouches reports whether two configurations of an issuer take the same tokens.
+func (t *TokenIssuer) vouches(o *TokenIssuer) bool {
+	return t.Issuer == o.Issuer && t.Audience == o.Audience && t.JWKS == o.JWKS && t.AllowPrivate == o.AllowPrivate &&
+		slices.Equal(t.Algorithms, o.Algorithms)
+}
+
+func (t *TokenIssuer) same(o *TokenIssuer) bool {
+	return t.vouches(o) && t.RoleClaim == o.RoleClaim && maps.Equal(t.Roles, o.Roles)
+}
+
+// checkIssuer makes a token worth what its issuer's configuration says now.
 func (p *peer) checkIssuer() {
 	c := p.credential.Load()
 	if c == nil || !c.over.IsZero() {
 		return
 	}
-	if _, known := p.srv.logins.Load().issuers[c.token.Issuer]; !known && p.credential.CompareAndSwap(c, nil) {
-		p.reviewAll()
-		p.event(acl.Event{Kind: acl.EventToken, Action: acl.TokenLogin, Outcome: acl.OutcomeOK, Object: c.token.Subject, Detail: "its issuer counts no more", Code: latchkey.CodeRevoked})
+	issuer, known := p.srv.logins.Load().issuers[c.token.Issuer]
+	if known && issuer.same(&c.issuer) {
+		return
 	}
+	next, detail := c.under(p.srv, &issuer)
+	if !p.credential.CompareAndSwap(c, next) {
+		return // there is a newer token, and who brought it looks at its issuer
+	}
+	p.reviewAll()
+	code := latchkey.CodeRevoked
+	if next != nil {
+		if code = 0; next.token.Role == c.token.Role {
+			return
+		}
+	}
+	p.event(acl.Event{Kind: acl.EventToken, Action: acl.TokenLogin, Outcome: acl.OutcomeOK, Object: c.token.Subject, Detail: detail, Code: code})
+}
+
+// under is c by another configuration of its issuer, which is the zero one if there
+// is none; nil if it is worth nothing. Whether the token would be taken at all is
+// not known without it.
+func (c *credential) under(s *server, issuer *TokenIssuer) (next *credential, detail string) {
+	if !issuer.vouches(&c.issuer) {
+		return nil, "its issuer counts no more, or not in this way"
+	}
+	role, err := s.roleOf(*issuer, c.claims)
+	if err != nil {
+		return nil, "its claims stand for no role any more"
+	}
+	next = &credential{token: c.token, claims: c.claims, issuer: *issuer}
+	next.token.Role = role
+	return next, "role " + role + " by a new configuration"
 }
 
 // login takes a token in exchange for rights. A token that is refused leaves the
@@ -160,11 +202,12 @@ func (p *peer) validate(ctx context.Context, token string) (*credential, error) 
 	if err != nil {
 		return nil, err
 	}
-	role, err := p.srv.roleOf(l.issuers[claims.Issuer], claims)
+	issuer := l.issuers[claims.Issuer]
+	role, err := p.srv.roleOf(issuer, claims.Values)
 	if err != nil {
 		return nil, err
 	}
-	c := &credential{claims: claims.Values, token: acl.Token{
+	c := &credential{claims: claims.Values, issuer: issuer, token: acl.Token{
 		Issuer: claims.Issuer, Subject: claims.Subject, ID: claims.ID, Role: role, Scope: claims.Scope, Expires: claims.Expires,
 	}}
 	if p.srv.isVoid(&c.token) {
@@ -174,10 +217,10 @@ func (p *peer) validate(ctx context.Context, token string) (*credential, error) 
 }
 
 // roleOf maps the claims to a role that there is.
-func (s *server) roleOf(issuer TokenIssuer, claims *bearer.Claims) (string, error) {
-	values, ok := claims.Values[issuer.RoleClaim].([]any)
+func (s *server) roleOf(issuer TokenIssuer, claims map[string]any) (string, error) {
+	values, ok := claims[issuer.RoleClaim].([]any)
 	if !ok {
-		values = []any{claims.Values[issuer.RoleClaim]}
+		values = []any{claims[issuer.RoleClaim]}
 	}
 	for _, v := range values {
 		text, ok := v.(string)

@@ -88,8 +88,9 @@ func (d *Device) SetBasestation(addrs []string, key latchkey.Fingerprint) error 
 	return nil
 }
 
-// SetTokens replaces the issuers of tokens. Who has logged in with a token of an
-// issuer that is not there any more has lost the rights of it.
+// SetTokens replaces the issuers of tokens. Who has logged in has at once what its
+// token is worth by the new ones: another role, or nothing, as always when the
+// issuer's audience, algorithms or keys have changed.
 func (d *Device) SetTokens(list []TokenIssuer) error {
 	s, err := d.serving()
 	if err != nil {
