@@ -111,12 +111,22 @@ func (p *peer) revoked(action acl.Action, object string, err error) {
 
 // clockChanged tells that the time became known, or stopped to be.
 func (s *server) clockChanged(known bool, now time.Time) {
+	floor, from := s.clock.bound()
 	e := acl.Event{Kind: acl.EventClock, Outcome: acl.OutcomeOK, Detail: "known"}
 	if !known {
 		e.Outcome = acl.OutcomeFailed
-		e.Detail = "not known: it says " + now.UTC().Format(time.RFC3339) + ", and it was " + s.clock.floor.UTC().Format(time.RFC3339) + " before"
+		e.Detail = "not known: it says " + now.UTC().Format(time.RFC3339) + ", and by " + from + " it was " + floor.UTC().Format(time.RFC3339) + " before"
 	}
-	s.log.Warn("the clock has changed", "op", "clock", "known", known, "now", now, "floor", s.clock.floor)
+	s.log.Warn("the clock has changed", "op", "clock", "known", known, "now", now, "floor", floor, "by", from)
 	s.review()
 	s.event(e)
+}
+
+// clockStarts tells what the clock is at start, if that is worth telling.
+func (s *server) clockStarts() {
+	if record := s.clock.ignored; record != "" {
+		s.log.Warn("a record is ahead of the clock, and does not count", "op", "clock", "record", record)
+		s.event(acl.Event{Kind: acl.EventClock, Outcome: acl.OutcomeFailed, Detail: record + ", which is ahead of the clock and does not count"})
+	}
+	s.clock.look()
 }

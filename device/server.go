@@ -14,7 +14,6 @@ import (
 	"github.com/latchkey-dev/latchkey/acl"
 	"github.com/latchkey-dev/latchkey/internal/audit"
 	"github.com/latchkey-dev/latchkey/internal/packet"
-	"github.com/latchkey-dev/latchkey/internal/roster"
 	"github.com/latchkey-dev/latchkey/internal/route"
 	"github.com/latchkey-dev/latchkey/internal/secure"
 	"github.com/latchkey-dev/latchkey/internal/session"
@@ -45,7 +44,6 @@ type server struct {
 	logins   atomic.Pointer[logins]
 	voided   voidList
 	pairing  *pairing.Host // nil without a store
-	quota    roster.Quota
 	services atomic.Pointer[serviceTable]
 	builtins table
 	routes   *routeTable
@@ -209,9 +207,10 @@ func (s *server) serve(ctx context.Context) error {
 	work.Go(func() { s.sessions.Run(readCtx) })
 	work.Go(func() { s.watchAccess(ctx) })
 	work.Go(func() { s.announceUntil(ctx) })
+	work.Go(func() { s.keepClock(ctx) })
 	work.Go(func() { s.attach.run(ctx) })
 	s.event(acl.Event{Kind: acl.EventStart, Outcome: acl.OutcomeOK, Detail: version()})
-	s.clock.look()
+	s.clockStarts()
 	if s.dev.Ready != nil {
 		s.dev.Ready(s.info())
 	}
