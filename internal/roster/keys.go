@@ -23,14 +23,15 @@ type KeyChange struct {
 }
 
 // AddKey gives a user one more key. A user who does that for itself gives the new
-// key the policies of the one that it acts with, and no longer life.
+// key the policies of the one that it acts with, its origin and age, and no longer
+// life: no condition holds for one of the two keys only.
 func (r *Roster) AddKey(a Actor, user string, k NewKey, t Terms) (acl.Account, error) {
 	d := deed{kind: acl.EventKey, action: acl.KeyAdd, self: acl.SelfKeyAdd, object: user, detail: "key " + k.Fingerprint.String() + " added"}
 	return r.change(a, t, d, user, func(tx *acl.Tx, u acl.User) error {
 		key := acl.Key{Fingerprint: k.Fingerprint, User: user, Name: k.Name, Added: r.now(), Origin: OriginManual, Expires: k.Expires}
 		if a.is(user) {
 			own, _ := tx.Key(a.Key) // present saw to it that it is there
-			key.Policies = own.Policies
+			key.Policies, key.Origin, key.Added = own.Policies, own.Origin, own.Added
 			key.Expires = earlier(key.Expires, own.Expires)
 		}
 		return tx.AddKey(key)
