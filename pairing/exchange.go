@@ -176,6 +176,11 @@ func (e *Exchange) add(tx *acl.Tx, now time.Time, r Request, user, role string) 
 		return nil
 	}
 	// Whoever comes next is not the first.
+	if r.Mode != Invite {
+		if err := Reserved(tx, user, now); err != nil {
+			return err
+		}
+	}
 	return tx.SetSetting(initialSetting, settingUsed)
 }
 

@@ -8,6 +8,7 @@ import (
 
 	"github.com/latchkey-dev/latchkey"
 	"github.com/latchkey-dev/latchkey/acl"
+	"github.com/latchkey-dev/latchkey/pairing"
 )
 
 // A NewUser is a user to add.
@@ -62,6 +63,9 @@ func (r *Roster) AddUser(a Actor, u NewUser) (out acl.Account, err error) {
 			return err
 		}
 		now := r.now()
+		if err := pairing.Reserved(tx, u.Name, now); err != nil {
+			return err
+		}
 		if err := tx.AddUser(acl.User{Name: u.Name, Role: u.Role, Added: now, Expires: u.Expires}); err != nil {
 			return err
 		}
@@ -89,6 +93,11 @@ func (r *Roster) Rename(a Actor, name, to string, t Terms) (acl.Account, error) 
 		return tx.RenameUser(name, to)
 	})
 }
+		if !strings.EqualFold(name, to) {
+			if err := pairing.Reserved(tx, to, r.now()); err != nil {
+				return err
+			}
+		}
 
 // SetRole gives a user another role. Unless that is admin, the invitations that the
 // user has made end.
