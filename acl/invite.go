@@ -16,7 +16,7 @@ type Invite struct {
 	ID       string    `json:"id"`               // 128 random bits, base64url without padding: 22 characters
 	User     string    `json:"user"`             // the name that the invited gets; see CheckUserName
 	Role     string    `json:"role"`             // and the role, not RoleUnpaired
-	By       string    `json:"by,omitempty"`     // the user who invited, or a text that is no user's name; at most 256 bytes
+	By       string    `json:"by,omitempty"`     // the user who invited, or a text that is no user's name; at most MaxInviter bytes
 	Created  time.Time `json:"created,omitzero"` // when
 	Expires  time.Time `json:"expires,omitzero"` // from then on it is void; zero: never
 	Failures int       `json:"failures"`         // wrong passwords so far
@@ -30,8 +30,8 @@ type storedInvite struct {
 	Verifier []byte `json:"verifier"`
 }
 
-// maxBy is the longest text that says who invited, in bytes: enough for any user.
-const maxBy = 256
+// MaxInviter is the longest Invite.By in bytes: enough for the name of any user.
+const MaxInviter = 256
 
 // inviteIDBytes is how many random bytes an id stands for.
 const inviteIDBytes = 16
@@ -49,8 +49,8 @@ func (i Invite) clean() (*Invite, error) {
 	if i.Role == RoleUnpaired {
 		return nil, mistake("role %q is for peers that are no user", RoleUnpaired)
 	}
-	if len(i.By) > maxBy {
-		return nil, mistake("who invited is told in at most %d bytes", maxBy)
+	if len(i.By) > MaxInviter {
+		return nil, mistake("who invited is told in at most %d bytes", MaxInviter)
 	}
 	if i.By != "" {
 		if err := checkText(i.By); err != nil {

@@ -50,6 +50,11 @@ func (tx *Tx) Force() { tx.force = true }
 // settings and invitations it has no effect.
 func (tx *Tx) Quiet() { tx.quiet = true }
 
+// Held reports whether what an earlier change took away is refused although it
+// could not be written. Such a change has an effect also if it only says what is
+// there.
+func (tx *Tx) Held() bool { return tx.wished != nil }
+
 // Users returns all users, sorted by name.
 func (tx *Tx) Users() []User {
 	return sorted(tx.state.users, func(u *User) User { return u.clone() },

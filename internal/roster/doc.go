@@ -11,5 +11,5 @@
 // go by accident, and a user who manages itself gets no more than it had.
 //
 // Each change is one transaction of the store. Each attempt, whatever its
-// outcome, is one acl.Event.
+// outcome, is one acl.Event. What leaves everything as it was is neither.
 package roster

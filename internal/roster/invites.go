@@ -4,7 +4,9 @@ import (
 	"cmp"
 	"fmt"
 	"slices"
+	"strings"
 	"time"
+	"unicode"
 
 	"github.com/latchkey-dev/latchkey"
 	"github.com/latchkey-dev/latchkey/acl"
@@ -65,7 +67,7 @@ func (r *Roster) invite(a Actor, i NewInvite, now time.Time) (out pairing.Invita
 	if life := i.Expires.Sub(now); life <= 0 || life > MaxInviteLife {
 		return out, fmt.Errorf("%w: an invitation ends in the future, within %d days", latchkey.ErrProtocol, MaxInviteLife/(24*time.Hour))
 	}
-	request := pairing.InviteRequest{User: i.User, Role: i.Role, By: a.name(), Expires: i.Expires}
+	request := pairing.InviteRequest{User: i.User, Role: i.Role, By: by(a), Expires: i.Expires}
 	request.Check = func(tx *acl.Tx) error {
 		if err := a.current(tx); err != nil {
 			return err
@@ -79,13 +81,30 @@ func (r *Roster) invite(a Actor, i NewInvite, now time.Time) (out pairing.Invita
 	return out, err
 }
 
-// name says who the actor is in what it leaves behind. Only the name of a user is
-// like one: users cannot have names with parentheses.
+// name says who the actor is in what it leaves behind: a user by its name, and
+// others by what no user can have as a name.
 func (a Actor) name() string {
-	if a.Console {
+	switch {
+	case a.Console:
 		return "(console)"
+	case a.Token != "":
+		return "token:" + a.Token
 	}
 	return a.User
+}
+
+// by is the name of an actor as an invitation takes it.
+func by(a Actor) string {
+	name := strings.Map(func(c rune) rune {
+		if !unicode.IsPrint(c) {
+			return '?'
+		}
+		return c
+	}, a.name())
+	if len(name) > acl.MaxInviter {
+		name = strings.ToValidUTF8(name[:acl.MaxInviter], "")
+	}
+	return name
 }
 
 // RemoveInvite withdraws an invitation.

@@ -101,3 +101,55 @@ func TestQueueOfInvites(t *testing.T) {
 		t.Errorf("invited %q", got)
 	}
 }
+
+// TestInvitedNames: nobody else gets the name that somebody is invited by, and so
+// nobody can destroy the invitation with it.
+func TestInvitedNames(t *testing.T) {
+	d := newDesk(t)
+	made, err := d.Invite(d.olga, NewInvite{User: "ida", Role: acl.RoleUser})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, err := range map[string]error{
+		"rename":         second(d.Rename(d.gus, "gus", "Ida", Terms{})),
+		"rename another": second(d.Rename(d.olga, "gus", "ida", Terms{})),
+		"add":            second(d.AddUser(d.olga, NewUser{Name: "IDA"})),
+	} {
+		if !errors.Is(err, latchkey.ErrConflict) {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+	if got := d.invited(); !slices.Equal(got, []string{"ida"}) {
+		t.Errorf("invited %q", got)
+	}
+	if err := d.RemoveInvite(d.olga, made.ID); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := d.Rename(d.gus, "gus", "Ida", Terms{}); err != nil {
+		t.Errorf("without an invitation: %v", err)
+	}
+}
+
+// TestBearers: what somebody with a token does is told with whose token it was, and
+// is not mistaken for a user's.
+func TestBearers(t *testing.T) {
+	d := newDesk(t)
+	bearer := Actor{Key: newKey(), Token: "https://id.example/olga\n" + strings.Repeat("x", 300)}
+	if _, err := d.Invite(bearer, NewInvite{User: "ida"}); err != nil {
+		t.Fatal(err)
+	}
+	const want = "token:https://id.example/olga"
+	if e := d.last(); !strings.HasPrefix(e.Detail, want) {
+		t.Errorf("event %+v", e)
+	}
+	list, err := d.Invites("")
+	if err != nil || len(list) != 1 || !strings.HasPrefix(list[0].By, want+"?x") {
+		t.Errorf("invitations %+v, %v", list, err)
+	}
+	if _, err := d.SetRole(bearer, "gus", acl.RoleUser, Terms{}); err != nil {
+		t.Fatal(err)
+	}
+	if e := d.last(); !strings.HasPrefix(e.Detail, want) || !strings.HasSuffix(bearer.Token, "x") {
+		t.Errorf("event %+v", e)
+	}
+}

@@ -35,12 +35,17 @@ type Roster struct {
 	Pairing *pairing.Host    // for invitations; nil: there are none
 	Event   func(acl.Event)  // is told of each change and each attempt; nil: nobody is
 	Now     func() time.Time // zero while it is not known; nil: time.Now
+	Quota   *Quota           // of what users do to themselves; nil: without bounds
+	// Hooked says that something else than the policies decides. Nobody here knows
+	// then what depends on the names of users.
+	Hooked bool
 }
 
 // An Actor is who makes a change, as the device itself found out.
 type Actor struct {
 	Console bool                 // somebody at the device, not a peer
 	Key     latchkey.Fingerprint // that the peer proved
+	Token   string               // "ISSUER/SUBJECT" of the token by which the door judged; "": by none
 	User    string               // who owned Key when the door was asked; "": nobody
 	Path    acl.PathKind
 	Source  netip.Addr
@@ -73,11 +78,32 @@ type deed struct {
 	detail string
 }
 
-// do makes one change, and records how it went.
+// errSame takes back a change after which everything is as before.
+var errSame = errors.New("roster: nothing is different")
+
+// do makes one change, and records how it went, unless nothing is different.
 func (r *Roster) do(a Actor, t Terms, d deed, change func(*acl.Tx) error) error {
+	if d.self != "" && a.is(d.object) && !r.Quota.take(a.User) {
+		err := fmt.Errorf("%w: more than %d changes a minute", latchkey.ErrTooMany, SelfChanges)
+		d.detail = "too many changes" // which ones is nothing that fills a log
+		r.record(a, d, err)
+		return err
+	}
 	err := r.commit(a, t, change)
+	if errors.Is(err, errSame) {
+		return nil
+	}
 	r.record(a, d, err)
 	return err
+}
+
+// same returns errSame if a change has left what it is about at the version that it
+// had, and nothing has to be written.
+func same(tx *acl.Tx, before, after string) error {
+	if before == after && !tx.Held() {
+		return errSame
+	}
+	return nil
 }
 
 // commit makes one change, by the rules that hold for all of them.
@@ -87,6 +113,7 @@ func (r *Roster) commit(a Actor, t Terms, change func(*acl.Tx) error) error {
 			if err := a.current(tx); err != nil {
 				return err
 			}
+			tx.By(a.User)
 			owned := governed(tx, r.now())
 			if t.Force {
 				tx.Force()
@@ -132,6 +159,9 @@ func (r *Roster) record(a Actor, d deed, err error) {
 	}
 	if d.self != "" && a.is(d.object) {
 		e.Action = d.self
+	}
+	if a.Token != "" {
+		e.Detail = clip(a.name() + ": " + d.detail)
 	}
 	r.Event(e)
 }

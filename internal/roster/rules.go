@@ -62,11 +62,14 @@ func (r *Roster) PutRole(a Actor, role acl.Role, t Terms) (out Role, err error) 
 				return err
 			}
 		}
+		before := tx.RoleVersion(role.Name)
 		if err := tx.PutRole(role); err != nil {
 			return err
 		}
-		out, err = findRole(tx, role.Name)
-		return err
+		if out, err = findRole(tx, role.Name); err != nil {
+			return err
+		}
+		return same(tx, before, out.Version)
 	})
 	return out, err
 }
@@ -139,11 +142,14 @@ func (r *Roster) PutPolicy(a Actor, p *acl.Policy, t Terms) (out Policy, err err
 				return err
 			}
 		}
+		before := tx.PolicyVersion(p.Name())
 		if err := tx.PutPolicy(p); err != nil {
 			return err
 		}
-		out, err = findPolicy(tx, p.Name())
-		return err
+		if out, err = findPolicy(tx, p.Name()); err != nil {
+			return err
+		}
+		return same(tx, before, out.Version)
 	})
 	return out, err
 }

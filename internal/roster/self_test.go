@@ -27,7 +27,7 @@ func TestOwnKeys(t *testing.T) {
 			d.put(d.policy("narrow", acl.Statement{Effect: acl.Deny, Actions: []string{"tunnel:open"}, Resources: []string{"**"}}))
 			d.update(func(tx *acl.Tx) error {
 				k, _ := tx.Key(d.gus.Key)
-				k.Expires, k.Policies = c.own, []string{"narrow"}
+				k.Expires, k.Policies, k.Origin, k.Added = c.own, []string{"narrow"}, "local-open", noon.Add(-time.Hour)
 				return tx.SetKey(k)
 			})
 			key := newKey()
@@ -38,11 +38,16 @@ func TestOwnKeys(t *testing.T) {
 				t.Errorf("event %+v", e)
 			}
 			got := d.key(key)
-			if !got.Expires.Equal(c.want) || !slices.Equal(got.Policies, []string{"narrow"}) || got.User != "gus" || got.Origin != OriginManual {
+			if !got.Expires.Equal(c.want) || !slices.Equal(got.Policies, []string{"narrow"}) || got.User != "gus" ||
+				got.Origin != "local-open" || !got.Added.Equal(noon.Add(-time.Hour)) {
 				t.Errorf("key %+v", got)
 			}
-			if _, err := d.AddKey(d.olga, "gus", NewKey{Fingerprint: newKey(), Expires: c.asked}, Terms{}); err != nil {
+			key = newKey()
+			if _, err := d.AddKey(d.olga, "gus", NewKey{Fingerprint: key, Expires: c.asked}, Terms{}); err != nil {
 				t.Error(err)
+			}
+			if got := d.key(key); got.Origin != OriginManual || !got.Added.Equal(noon) {
+				t.Errorf("key of the administrator %+v", got)
 			}
 			if e := d.last(); e.Action != acl.KeyAdd {
 				t.Errorf("event of the administrator %+v", e)
@@ -55,6 +60,7 @@ func TestOwnKeys(t *testing.T) {
 // lives.
 func TestOwnKeysGetNoMore(t *testing.T) {
 	soon, later, never := noon.Add(time.Hour), noon.Add(2*time.Hour), time.Time{}
+	sooner := soon.Add(-time.Second)
 	name, none := "phone", []string{}
 	for what, c := range map[string]struct {
 		change KeyChange
@@ -62,7 +68,7 @@ func TestOwnKeysGetNoMore(t *testing.T) {
 	}{
 		"name":       {KeyChange{Name: &name}, nil},
 		"shorter":    {KeyChange{Expires: &noon}, nil},
-		"the same":   {KeyChange{Expires: &soon}, nil},
+		"a bit less": {KeyChange{Expires: &sooner}, nil},
 		"longer":     {KeyChange{Expires: &later}, latchkey.ErrForbidden},
 		"for ever":   {KeyChange{Expires: &never}, latchkey.ErrForbidden},
 		"policies":   {KeyChange{Policies: &none}, latchkey.ErrForbidden},
@@ -97,6 +103,12 @@ func TestOwnName(t *testing.T) {
 			{Attribute: "connection.user", Operator: "equals", Values: []string{"gus"}},
 		}},
 		"resource": {Effect: acl.Allow, Actions: []string{"coap:*"}, Resources: []string{"/home/${connection.user}/*"}},
+		"user":     {Effect: acl.Allow, Actions: []string{"user:role"}, Resources: []string{"gus"}},
+		"users":    {Effect: acl.Allow, Actions: []string{"user:*"}, Resources: []string{"gustav"}},
+		"key":      {Effect: acl.Deny, Actions: []string{"coap:get", "key:add"}, Resources: []string{"gus"}},
+		"invite":   {Effect: acl.Allow, Actions: []string{"invite:create"}, Resources: []string{"/x", "gustav"}},
+		"self":     {Effect: acl.Deny, Actions: []string{"self:key-add"}, Resources: []string{"gus"}},
+		"all":      {Effect: acl.Deny, Actions: []string{"*"}, Resources: []string{"gus"}},
 	} {
 		d := newDesk(t)
 		if _, err := d.Rename(d.gus, "gus", "gustav", Terms{}); err != nil {
@@ -121,6 +133,106 @@ func TestOwnName(t *testing.T) {
 		if _, err := d.Rename(d.olga, "olga", "olga2", Terms{}); err != nil {
 			t.Errorf("%s: an administrator itself: %v", what, err)
 		}
+	}
+}
+
+// TestOwnNameWithoutNames: rules about everybody, and about other things, are none
+// about names.
+func TestOwnNameWithoutNames(t *testing.T) {
+	d := newDesk(t)
+	d.put(d.policy("general", allow("user:*", "key:*", "invite:*", "self:*"), acl.Statement{
+		Effect: acl.Allow, Actions: []string{"user:list", "invite:list"}, Resources: []string{"/users", "/invites"},
+	}, acl.Statement{Effect: acl.Allow, Actions: []string{"tunnel:open", "role:show"}, Resources: []string{"ssh"}}))
+	if _, err := d.Rename(d.gus, "gus", "gustav", Terms{}); err != nil {
+		t.Error(err)
+	}
+}
+
+// TestOwnNameUnderAHook: nobody knows what a hook makes of names.
+func TestOwnNameUnderAHook(t *testing.T) {
+	d := newDesk(t)
+	d.Hooked = true
+	for _, a := range []Actor{d.gus, d.olga} {
+		if _, err := d.Rename(a, a.User, "other", Terms{}); !errors.Is(err, latchkey.ErrForbidden) {
+			t.Errorf("%s: %v", a.User, err)
+		}
+	}
+	if _, err := d.Rename(d.olga, "gus", "gustav", Terms{}); err != nil {
+		t.Errorf("another: %v", err)
+	}
+}
+
+// TestQuota: users change themselves a few times a minute, by whatever name, and
+// with all their keys together; others are not bounded by that.
+func TestQuota(t *testing.T) {
+	d := newDesk(t)
+	d.Quota = new(Quota)
+	names := []string{"gus", "gustav"}
+	rename := func(i int) error {
+		d.gus.User = names[i%2]
+		return second(d.Rename(d.gus, names[i%2], names[(i+1)%2], Terms{}))
+	}
+	for i := range SelfChanges {
+		if err := rename(i); err != nil {
+			t.Fatal(err)
+		}
+	}
+	before := d.state()
+	d.events = nil
+	for range 3 {
+		if err := rename(0); !errors.Is(err, latchkey.ErrTooMany) {
+			t.Errorf("too often: %v", err)
+		}
+		if e := d.last(); e.Outcome != acl.OutcomeRefused || e.Code != latchkey.CodeTooMany || e.Detail != "too many changes" {
+			t.Errorf("event %+v", e)
+		}
+	}
+	if d.state() != before {
+		t.Error("something was written")
+	}
+	if _, err := d.Rename(d.olga, "gus", "gustav", Terms{}); err != nil {
+		t.Errorf("an administrator: %v", err)
+	}
+	uma := d.add("uma", acl.RoleUser)
+	for i := range SelfChanges {
+		if err := d.RemoveKey(uma, "uma", newKey(), Terms{}); !errors.Is(err, latchkey.ErrNotFound) {
+			t.Errorf("try %d: %v", i, err)
+		}
+	}
+	if err := d.RemoveUser(uma, "uma", Terms{}); !errors.Is(err, latchkey.ErrTooMany) {
+		t.Errorf("tries do not count: %v", err)
+	}
+}
+
+// TestNothingIsDifferent: what changes nothing is not written, and not told.
+func TestNothingIsDifferent(t *testing.T) {
+	d := prepared(t)
+	first := "first"
+	if err := d.SetName(d.olga, "kitchen"); err != nil {
+		t.Fatal(err)
+	}
+	before := d.state()
+	d.events = nil
+	for name, err := range map[string]error{
+		"role":     second(d.SetRole(d.olga, "gus", acl.RoleGuest, Terms{})),
+		"expiry":   second(d.SetExpiry(d.olga, "gus", time.Time{}, Terms{})),
+		"policies": second(d.SetPolicies(d.olga, "gus", nil, Terms{})),
+		"rename":   second(d.Rename(d.gus, "gus", "gus", Terms{})),
+		"key":      second(d.ChangeKey(d.gus, "gus", d.gus.Key, KeyChange{Name: &first}, Terms{})),
+		"put role": second(d.PutRole(d.olga, acl.Role{Name: "spare"}, Terms{})),
+		"policy":   second(d.PutPolicy(d.olga, d.policy("spare", allow("coap:*")), Terms{})),
+		"name":     d.SetName(d.olga, "kitchen"),
+	} {
+		if err != nil {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+	if d.state() != before || len(d.events) != 0 {
+		t.Errorf("written, or told: %+v", d.events)
+	}
+	a, err := d.SetRole(d.olga, "gus", acl.RoleGuest, Terms{})
+	if err != nil || a.Name != "gus" || a.Role != acl.RoleGuest {
+		t.Errorf("answered %+v, %v", a, err)
 	}
 }
 

@@ -26,6 +26,9 @@ var errNoPairing = fmt.Errorf("%w: there is no pairing here", latchkey.ErrNotFou
 func (r *Roster) SetName(a Actor, name string) error {
 	d := deed{kind: acl.EventSettings, action: acl.DeviceRename, object: "/device/name", detail: "named " + name}
 	return r.do(a, Terms{}, d, func(tx *acl.Tx) error {
+		if now, _ := tx.Setting(NameSetting); now == name {
+			return errSame
+		}
 		if name == "" {
 			return tx.RemoveSetting(NameSetting)
 		}

@@ -82,22 +82,29 @@ func (r *Roster) AddUser(a Actor, u NewUser) (out acl.Account, err error) {
 }
 
 // Rename gives a user another name; keys and invitations go with it. Users who
-// rename themselves may not, while a rule of this device depends on names of
+// rename themselves may not, while something on this device may depend on names of
 // users: they could walk out of it, or into it.
 func (r *Roster) Rename(a Actor, name, to string, t Terms) (acl.Account, error) {
 	d := deed{kind: acl.EventUser, action: acl.UserRename, self: acl.SelfRename, object: name, detail: "renamed to " + to}
-	return r.change(a, t, d, to, func(tx *acl.Tx, u acl.User) error {
+	out, err := r.change(a, t, d, to, func(tx *acl.Tx, u acl.User) error {
+		if a.is(name) && r.Hooked {
+			return fmt.Errorf("%w: what decides here may depend on names of users, so others rename them", latchkey.ErrForbidden)
+		}
 		if a.is(name) && u.Role != acl.RoleAdmin && byName(tx) {
 			return fmt.Errorf("%w: policies depend on names of users, so an administrator renames them", latchkey.ErrForbidden)
 		}
-		return tx.RenameUser(name, to)
-	})
-}
 		if !strings.EqualFold(name, to) {
 			if err := pairing.Reserved(tx, to, r.now()); err != nil {
 				return err
 			}
 		}
+		return tx.RenameUser(name, to)
+	})
+	if err == nil {
+		r.Quota.rename(name, to)
+	}
+	return out, err
+}
 
 // SetRole gives a user another role. Unless that is admin, the invitations that the
 // user has made end.
@@ -160,6 +167,9 @@ func (r *Roster) change(a Actor, t Terms, d deed, to string, change func(*acl.Tx
 		if err == nil {
 			out, err = find(tx, to)
 		}
+		if err == nil {
+			err = same(tx, now.Version, out.Version)
+		}
 		return err
 	})
 	return out, err
@@ -174,24 +184,6 @@ func checkRole(tx *acl.Tx, name string) error {
 		names = append(names, r.Name)
 	}
 	return fmt.Errorf("there is no role %q, but %s: %w", name, list(names), latchkey.ErrNotFound)
-}
-
-// byName reports whether any policy depends on the name of who asks.
-func byName(tx *acl.Tx) bool {
-	const attribute = "connection.user"
-	for _, p := range tx.Policies() {
-		for _, s := range p.Statements() {
-			if slices.ContainsFunc(s.Resources, func(r string) bool { return strings.Contains(r, "${"+attribute+"}") }) {
-				return true
-			}
-			for _, c := range s.Conditions {
-				if c.Attribute == attribute || slices.ContainsFunc(c.Values, func(v string) bool { return strings.Contains(v, "${"+attribute+"}") }) {
-					return true
-				}
-			}
-		}
-	}
-	return false
 }
 
 // when writes a time for the record.
