@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/hex"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"strings"
 
@@ -50,24 +51,74 @@ func managed(f func(*peer, *roster.Roster, *call) (*coap.Response, error)) handl
 			return coap.NewResponse(code)
 		}
 		c.peer, c.ctx = p, ctx
-		answer, err := f(p, p.srv.roster(), c)
-		if err != nil {
-			p.log.Warn("request failed", "op", c.judged.Action, "resource", c.judged.Resource, "code", latchkey.CodeOf(err), "err", err)
-			return refuse(err)
+		answer, err := c.answer(f)
+		if err == nil {
+			return answer
 		}
-		return answer
+		p.log.Warn("request failed", "op", c.judged.Action, "resource", c.judged.Resource, "code", latchkey.CodeOf(err), "err", err)
+		var door *doorError
+		if errors.As(err, &door) || errors.Is(err, latchkey.ErrTooMany) {
+			return p.refused(c.Request, err) // who does not stop is shown out
+		}
+		return refuse(err)
 	}
+}
+
+func (c *call) answer(f func(*peer, *roster.Roster, *call) (*coap.Response, error)) (*coap.Response, error) {
+	if c.terms.Force {
+		if err := c.also(acl.UserRole, c.judged.Resource); err != nil {
+			return nil, err
+		}
+	}
+	return f(c.peer, c.peer.srv.roster(), c)
+}
+
+// A doorError is the door's no to what a call implies.
+type doorError struct{ error }
+
+func (e *doorError) Unwrap() error { return e.error }
+
+// also asks the door about something else that a call amounts to.
+func (c *call) also(action acl.Action, resource string) error {
+	if action == c.judged.Action && resource == c.judged.Resource {
+		return nil
+	}
+	pass, err := c.peer.admit(c.ctx, c.peer.question(action, resource))
+	if err != nil {
+		return &doorError{err}
+	}
+	if _, err := pass.Redeem(action); err != nil {
+		return err
+	}
+	c.asked = append(c.asked, question{action, resource})
+	return nil
+}
+
+// gives asks the door whether the caller may give a new user a role: what every
+// user is at first needs no more than to make one.
+func (c *call) gives(role string) error {
+	if role == "" || role == acl.RoleGuest {
+		return nil
+	}
+	return c.also(acl.UserRole, c.judged.Resource)
 }
 
 // roster is what administrators work on.
 func (s *server) roster() *roster.Roster {
-	return &roster.Roster{Access: s.access, Pairing: s.pairing, Event: s.event, Now: s.clock.now}
+	return &roster.Roster{
+		Access: s.access, Pairing: s.pairing, Event: s.event, Now: s.clock.now,
+		Quota: &s.quota, Hooked: !s.door.prompt,
+	}
 }
 
 // actor is the caller as the door judged it.
 func (c *call) actor() roster.Actor {
+	token := ""
+	if t := c.judged.Token; t != nil {
+		token = t.Issuer + "/" + t.Subject
+	}
 	return roster.Actor{
-		Key: c.judged.Peer, User: c.judged.User, Path: c.judged.Path, Source: c.judged.Source,
+		Key: c.judged.Peer, Token: token, User: c.judged.User, Path: c.judged.Path, Source: c.judged.Source,
 		Changed: c.changed, Again: c.again, Waits: !c.peer.srv.door.prompt,
 	}
 }

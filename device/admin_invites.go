@@ -27,6 +27,9 @@ func invite(p *peer, r *roster.Roster, c *call) (*coap.Response, error) {
 	if _, err := readForm(c.Body, nil, fields{"role": &i.Role, "expires": &i.Expires}); err != nil {
 		return nil, err
 	}
+	if err := c.gives(i.Role); err != nil {
+		return nil, err
+	}
 	made, err := r.Invite(c.actor(), i)
 	if err != nil {
 		return nil, err

@@ -30,6 +30,9 @@ func addUser(_ *peer, r *roster.Roster, c *call) (*coap.Response, error) {
 	if err != nil {
 		return nil, err
 	}
+	if err := c.gives(u.Role); err != nil {
+		return nil, err
+	}
 	a, err := r.AddUser(c.actor(), u)
 	return account(coap.Created, a, err)
 }
@@ -53,7 +56,7 @@ func setRole(_ *peer, r *roster.Roster, c *call) (*coap.Response, error) {
 	if _, err := readForm(c.Body, fields{"role": &role}, fields{"force": &anyway}); err != nil {
 		return nil, err
 	}
-	c.terms.Force = c.terms.Force || anyway
+	c.terms.Force = c.terms.Force || anyway // the door was asked about user:role
 	a, err := r.SetRole(c.actor(), c.value("user"), role, c.terms)
 	return account(coap.Changed, a, err)
 }
