@@ -67,7 +67,7 @@ func (f failures) check(now time.Time, source string) error {
 	}
 	recent := 0
 	for _, one := range f.List {
-		// What lies ahead was written by a clock that was put back since.
+		// What lies ahead was written by a clock that was put back since; redate.
 		if one.Source == source && (now.IsZero() || now.Sub(one.At) < failuresWindow) {
 			recent++
 		}
@@ -83,6 +83,41 @@ func (f *failures) add(now time.Time, source string) uint64 {
 	f.Last++
 	f.List = append(f.List, failure{f.Last, now.UTC().Round(0), source})
 	return f.Last
+}
+
+// redate makes those failures of now that lie more than the window ahead, because
+// a clock was put back since, and reports whether there are any. They count for an
+// hour then, and not until that date.
+func (f failures) redate(now time.Time) (any bool) {
+	for i := range f.List {
+		if !now.IsZero() && f.List[i].At.Sub(now) > failuresWindow {
+			f.List[i].At, any = now.UTC().Round(0), true
+		}
+	}
+	return any
+}
+
+// redate does so in the store, if it is necessary.
+func (h *Host) redate(now time.Time) error {
+	ahead := false
+	look := func(tx *acl.Tx) (f failures, err error) {
+		if f, err = loadFailures(tx); err == nil {
+			ahead = f.redate(now)
+		}
+		return f, err
+	}
+	err := h.store.View(func(tx *acl.Tx) error { _, err := look(tx); return err })
+	if err != nil || !ahead {
+		return err
+	}
+	return h.store.Update(func(tx *acl.Tx) error {
+		tx.Quiet()
+		f, err := look(tx)
+		if err != nil || !ahead {
+			return err
+		}
+		return f.save(tx)
+	})
 }
 
 // remove takes back the try of that number, which succeeded after all.

@@ -22,7 +22,9 @@
 // A mode is opened by the configuration, or by hand, which a restart ends. What
 // was used up stays so across restarts, and so do failures; to open a mode by
 // hand gives them back. A key that already belongs to a user is told so, also
-// when every mode is closed. Hence a client that lost the answer asks again.
+// when every mode is closed. Hence a client that lost the answer asks again. A key
+// whose access has expired belongs to its user still: no invitation brings it back.
+// The owner gives it more time, or removes it; then it can pair like any other.
 //
 // # The device
 //

@@ -33,6 +33,7 @@ type proof struct {
 	password password
 	encoded  []byte         // the verifier that it began with
 	response *pake.Response // nil until the share came
+	last     bool           // no other try was left after this one
 }
 
 // A password is something to be proved: that of the device or of an invitation.
@@ -62,7 +63,8 @@ type password interface {
 //   - latchkey.ErrNotLocal for a local mode and a peer that is not,
 //   - latchkey.ErrTooMany for too many failures from the peer's part of the network,
 //   - latchkey.ErrWrongPassword,
-//   - latchkey.ErrConflict for a user name that is taken.
+//   - latchkey.ErrConflict for a user name that is taken,
+//   - latchkey.ErrForbidden for a key of a user whose access has expired.
 //
 // Any other error is the store's, and then the key was not added. Now is zero
 // while the time is not known; then nothing is open that ends at some time.
@@ -99,8 +101,8 @@ func (e *Exchange) step(now time.Time, mode Modes, body []byte) (outcome, error)
 	if err != nil {
 		return outcome{}, err
 	}
-	if o, ok := e.already(); ok {
-		return o, nil
+	if o, err := e.already(now); err != nil || o.done != nil {
+		return o, err
 	}
 	var o outcome
 	switch {
@@ -115,17 +117,26 @@ func (e *Exchange) step(now time.Time, mode Modes, body []byte) (outcome, error)
 	}
 	if err != nil {
 		// The peer may have raced with itself and lost.
-		if o, ok := e.already(); ok {
+		if o, err := e.already(now); err == nil && o.done != nil {
 			return o, nil
 		}
 	}
 	return o, err
 }
 
-// already returns the answer to a key that belongs to a user.
-func (e *Exchange) already() (outcome, bool) {
+// already returns the answer to a key that belongs to a user, and nothing for
+// others. A key cannot become somebody's else before it is removed, also when its
+// access has expired.
+func (e *Exchange) already(now time.Time) (outcome, error) {
 	s, ok := e.host.store.Lookup(e.peer.Key)
-	return outcome{done: &Reply{User: s.User, Role: s.Role, Already: true}}, ok
+	switch {
+	case !ok:
+		return outcome{}, nil
+	case !s.Expires.IsZero() && !now.IsZero() && !now.Before(s.Expires):
+		return outcome{}, fmt.Errorf("%w: the access of %q has expired: give it more time, or remove the key before it pairs again",
+			latchkey.ErrForbidden, s.User)
+	}
+	return outcome{done: &Reply{User: s.User, Role: s.Role, Already: true}}, nil
 }
 
 // join is a local mode: one step without a proof.
@@ -165,6 +176,11 @@ func (e *Exchange) add(tx *acl.Tx, now time.Time, r Request, user, role string) 
 	if k, there := tx.Key(e.peer.Key); there {
 		return fmt.Errorf("%w: user %q has the key already", latchkey.ErrConflict, k.User)
 	}
+	if r.Mode != Invite {
+		if err := Reserved(tx, user, now); err != nil {
+			return err
+		}
+	}
 	if err := tx.AddUser(acl.User{Name: user, Role: role, Added: now}); err != nil {
 		return err
 	}
@@ -176,11 +192,6 @@ func (e *Exchange) add(tx *acl.Tx, now time.Time, r Request, user, role string) 
 		return nil
 	}
 	// Whoever comes next is not the first.
-	if r.Mode != Invite {
-		if err := Reserved(tx, user, now); err != nil {
-			return err
-		}
-	}
 	return tx.SetSetting(initialSetting, settingUsed)
 }
 
@@ -192,6 +203,11 @@ func (e *Exchange) begin(now time.Time, r Request) (outcome, error) {
 	if err := checkBinding(e.peer.Binding); err != nil {
 		return outcome{}, err
 	}
+	if r.Mode == PasswordOpen {
+		if err := e.host.redate(now); err != nil {
+			return outcome{}, err
+		}
+	}
 	p := &proof{request: r, password: e.host.passwordFor(r)}
 	err := e.host.store.View(func(tx *acl.Tx) (err error) {
 		if p.encoded, err = p.password.verifier(tx, now); err != nil {
@@ -199,9 +215,13 @@ func (e *Exchange) begin(now time.Time, r Request) (outcome, error) {
 		}
 		return p.password.check(tx, now, e.peer)
 	})
+	if isWorn(err) {
+		e.worn(r)
+	}
 	if err != nil {
 		return outcome{}, err
 	}
+	e.host.restored(r)
 	v, err := pake.ParseVerifier(p.encoded)
 	if err != nil {
 		return outcome{}, err
@@ -238,7 +258,6 @@ func (e *Exchange) share(now time.Time, mode Modes, share []byte) (outcome, erro
 	if p == nil || p.request.Mode != mode || p.response != nil {
 		return outcome{}, fmt.Errorf("%w: a share without a request before it", latchkey.ErrProtocol)
 	}
-	last := false
 	err := e.host.store.Update(func(tx *acl.Tx) (err error) {
 		tx.Quiet()
 		if err := p.still(tx, now); err != nil {
@@ -247,14 +266,11 @@ func (e *Exchange) share(now time.Time, mode Modes, share []byte) (outcome, erro
 		if err := p.password.check(tx, now, e.peer); err != nil {
 			return err
 		}
-		last, err = p.password.charge(tx, now, e.peer)
+		p.last, err = p.password.charge(tx, now, e.peer)
 		return err
 	})
 	if err != nil {
 		return outcome{}, err
-	}
-	if last {
-		e.worn(mode)
 	}
 	v, err := pake.ParseVerifier(p.encoded)
 	if err != nil {
@@ -274,6 +290,10 @@ func (e *Exchange) confirm(now time.Time, mode Modes, confirm []byte) (outcome, 
 		return outcome{}, fmt.Errorf("%w: a confirmation without a share before it", latchkey.ErrProtocol)
 	}
 	if err := p.response.Check(confirm); err != nil {
+		left := e.host.store.View(func(tx *acl.Tx) error { return p.password.check(tx, now, e.peer) })
+		if p.last && isWorn(left) {
+			e.worn(p.request)
+		}
 		return outcome{}, fmt.Errorf("%w: %w", latchkey.ErrWrongPassword, err)
 	}
 	var reply Reply

@@ -47,6 +47,7 @@ type Host struct {
 
 	mu   sync.Mutex
 	open map[Modes]opening
+	worn map[string]bool // passwords of which it was told that no try is left
 }
 
 // An opening says how long a mode is open, and whether somebody opened it by
@@ -68,7 +69,7 @@ func (o opening) at(now time.Time) bool {
 func NewHost(c HostConfig) *Host {
 	h := &Host{
 		store: c.Store, device: c.Device, key: c.Key, event: c.Event,
-		costs: pake.DefaultCosts(), open: make(map[Modes]opening),
+		costs: pake.DefaultCosts(), open: make(map[Modes]opening), worn: make(map[string]bool),
 	}
 	if h.event == nil {
 		h.event = func(acl.Event) {}

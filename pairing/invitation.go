@@ -146,6 +146,9 @@ type byInvite struct {
 // there ever was one or not.
 var errInvite = fmt.Errorf("%w: the invitation is unknown, used, expired or void", latchkey.ErrPairingClosed)
 
+// errVoid is errInvite, and tells us alone that it has failed too often.
+var errVoid = fmt.Errorf("%w", errInvite)
+
 func (b *byInvite) verifier(tx *acl.Tx, now time.Time) ([]byte, error) {
 	if _, open := b.host.opening(Invite, now); !open {
 		return nil, latchkey.ErrPairingClosed
@@ -158,8 +161,11 @@ func (b *byInvite) verifier(tx *acl.Tx, now time.Time) ([]byte, error) {
 }
 
 func (b *byInvite) check(tx *acl.Tx, _ time.Time, _ Peer) error {
-	if i, ok := tx.Invite(b.id); !ok || i.Failures >= MaxFailures {
+	switch i, ok := tx.Invite(b.id); {
+	case !ok:
 		return errInvite
+	case i.Failures >= MaxFailures:
+		return errVoid
 	}
 	return nil
 }

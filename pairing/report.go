@@ -1,6 +1,7 @@
 package pairing
 
 import (
+	"errors"
 	"fmt"
 
 	"github.com/latchkey-dev/latchkey"
@@ -17,20 +18,45 @@ func (e *Exchange) report(mode Modes, r Reply, err error) {
 		ev.Outcome, ev.Code = acl.OutcomeFailed, latchkey.CodeInternal
 	default:
 		ev.Outcome, ev.Code = acl.OutcomeRefused, latchkey.CodeOf(err)
+		if s, ok := e.host.store.Lookup(e.peer.Key); ok && ev.Code == latchkey.CodeForbidden {
+			ev.User, ev.Detail = s.User, "access has expired"
+		}
 	}
 	e.host.event(ev)
 }
 
-// worn tells that a password was tried in vain for the last time.
-func (e *Exchange) worn(mode Modes) {
-	ev := e.event(acl.EventMode, mode)
-	ev.Outcome, ev.Detail = acl.OutcomeOK, fmt.Sprintf("closed by %d failures", MaxFailures)
-	if mode == Invite {
-		ev.Kind, ev.Detail = acl.EventInvite, fmt.Sprintf("void by %d failures", MaxFailures)
-		ev.Object = e.proof.request.Invite
+// worn tells, once, that a password was tried in vain for the last time: when that
+// try has failed or, if its end never came, when the next one is refused.
+func (e *Exchange) worn(r Request) {
+	h := e.host
+	h.mu.Lock()
+	told := h.worn[r.password()]
+	h.worn[r.password()] = true
+	h.mu.Unlock()
+	if told {
+		return
 	}
-	e.host.event(ev)
+	ev := e.event(acl.EventMode, r.Mode)
+	ev.Outcome, ev.Detail = acl.OutcomeOK, fmt.Sprintf("closed by %d failures", MaxFailures)
+	if r.Mode == Invite {
+		ev.Kind, ev.Detail = acl.EventInvite, fmt.Sprintf("void by %d failures", MaxFailures)
+		ev.Object = r.Invite
+	}
+	h.event(ev)
 }
+
+// isWorn reports whether err is that no try is left.
+func isWorn(err error) bool { return errors.Is(err, errWorn) || errors.Is(err, errVoid) }
+
+// restored notes that a password may be tried, so that its next end is told.
+func (h *Host) restored(r Request) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	delete(h.worn, r.password())
+}
+
+// password names what a request proves.
+func (r Request) password() string { return r.Mode.String() + " " + r.Invite }
 
 func (e *Exchange) event(k acl.EventKind, mode Modes) acl.Event {
 	ev := acl.Event{Kind: k, Key: e.peer.Key, Object: mode.String(), Source: e.peer.Source, Path: acl.PathDirect}
