@@ -3,6 +3,7 @@ package acl
 import (
 	"context"
 	"fmt"
+	"strings"
 
 	"github.com/latchkey-dev/latchkey"
 )
@@ -158,7 +159,11 @@ func stale(r *Request, subject Subject, fresh bool) string {
 	if fresh && (r.User != "" && r.User != subject.User || r.Role != "" && r.Role != subject.Role) {
 		return "the request names another user or role than the key has now"
 	}
-	return over("access", subject.Expires, r.Time)
+	reason := over("access", subject.Expires, r.Time)
+	if reason != "" && strings.HasPrefix(string(r.Action), "pair:") {
+		reason += "; pairing does not bring it back: give it more time, or remove the key first"
+	}
+	return reason
 }
 
 // token finds out what the token of a request entitles to. Who brings one is its

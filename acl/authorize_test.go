@@ -239,3 +239,16 @@ func BenchmarkUpdate(b *testing.B) {
 		update(b, s, func(tx *Tx) error { return tx.SetSetting("a", time.Unix(int64(i), 0).String()) })
 	}
 }
+
+// Who has expired cannot pair, and whoever reads why learns what to do.
+func TestExpiredCannotPair(t *testing.T) {
+	s := newStore(t)
+	now := time.Now()
+	update(t, s, func(tx *Tx) error {
+		return errors.Join(tx.AddUser(User{Name: "bob", Role: RoleGuest, Expires: now}), tx.AddKey(Key{Fingerprint: fingerprint(1), User: "bob"}))
+	})
+	err := s.Authorize(t.Context(), &Request{Peer: fingerprint(1), Action: PairInvite, Resource: "invite", Time: now})
+	if !errors.Is(err, latchkey.ErrForbidden) || !strings.Contains(err.Error(), "give it more time, or remove the key") {
+		t.Error(err)
+	}
+}
