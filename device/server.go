@@ -14,6 +14,7 @@ import (
 	"github.com/latchkey-dev/latchkey/acl"
 	"github.com/latchkey-dev/latchkey/internal/audit"
 	"github.com/latchkey-dev/latchkey/internal/packet"
+	"github.com/latchkey-dev/latchkey/internal/roster"
 	"github.com/latchkey-dev/latchkey/internal/route"
 	"github.com/latchkey-dev/latchkey/internal/secure"
 	"github.com/latchkey-dev/latchkey/internal/session"
@@ -44,6 +45,7 @@ type server struct {
 	logins   atomic.Pointer[logins]
 	voided   voidList
 	pairing  *pairing.Host // nil without a store
+	quota    roster.Quota
 	services atomic.Pointer[serviceTable]
 	builtins table
 	routes   *routeTable
