@@ -18,7 +18,7 @@ const worst = (defaultKeep - 1) * defaultFile * 3 / 4 / 31
 // Whoever floods the log does not push out what is in it: a day of floods writes
 // little, all is counted, and changes have their lines.
 func TestFloodsOfDays(t *testing.T) {
-	const days, perHour = 1, 1500
+	const days, perHour = 1, 900
 	stranger := func(i int) acl.Event {
 		e := refusal(i)
 		e.Key, e.Code, e.Path = fingerprint(t, i), latchkey.CodeUnpaired, acl.PathDirect

@@ -5,4 +5,5 @@ package audit
 const (
 	kills    = 500
 	byteStep = 1
+	lineStep = 1
 )

@@ -228,7 +228,7 @@ func TestEveryLine(t *testing.T) {
 			l.put(t, slices.Insert(slices.Clone(lines), i, garbage))
 			l.fault(t, "garbage before", Fault{File: line.file, Line: line.line, N: want.N, What: Inserted})
 
-			for j := i + 1; j < len(lines); j += 1 + i%7 {
+			for j := i + 1; j < len(lines); j += min(lineStep, 17) + i%7 {
 				swapped := slices.Clone(lines)
 				swapped[i].text, swapped[j].text = lines[j].text, lines[i].text
 				l.put(t, swapped)

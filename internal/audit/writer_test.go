@@ -383,7 +383,7 @@ func TestConcurrent(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	const people, each = 8, 200
+	const people, each = 8, 100
 	var wg sync.WaitGroup
 	for p := range people {
 		wg.Go(func() {
