@@ -15,6 +15,7 @@ import (
 	"github.com/latchkey-dev/latchkey"
 	"github.com/latchkey-dev/latchkey/acl"
 	"github.com/latchkey-dev/latchkey/internal/coap"
+	"github.com/latchkey-dev/latchkey/internal/roster"
 	"github.com/latchkey-dev/latchkey/internal/signal"
 	"github.com/latchkey-dev/latchkey/internal/uplink"
 )
@@ -133,7 +134,8 @@ func putBootstraps(tx *acl.Tx, list []bootstrap) error {
 	return tx.SetSetting(settingBootstrap, string(text))
 }
 
-// connectTokens lists the tokens that hold now, in a fixed order.
+// connectTokens lists the tokens that hold now, in a fixed order: first those of
+// keys, so that no number of invitations keeps a user out.
 func (s *server) connectTokens(now time.Time) ([]signal.Token, error) {
 	if s.access == nil {
 		return nil, nil
@@ -147,6 +149,9 @@ func (s *server) connectTokens(now time.Time) ([]signal.Token, error) {
 	}
 	var list []signal.Token
 	err = s.access.View(func(tx *acl.Tx) error {
+		if list, err = s.keyTokens(tx, secret, now); err != nil {
+			return err
+		}
 		for _, b := range bootstraps(tx) {
 			sum, err := base64.RawURLEncoding.DecodeString(b.Hash)
 			if err == nil && len(sum) == sha256.Size && now.Before(b.Expires) {
@@ -154,40 +159,35 @@ func (s *server) connectTokens(now time.Time) ([]signal.Token, error) {
 			}
 		}
 		invited, err := inviteTokens(tx, secret, now)
-		if err != nil {
-			return err
-		}
 		list = append(list, invited...)
-		for _, u := range tx.Users() {
-			for _, k := range tx.Keys(u.Name) {
-				end := until(u, k)
-				if !end.IsZero() && !now.Before(end) {
-					continue
-				}
-				token, err := tokenFor(secret, k.Fingerprint)
-				if err != nil {
-					return err
-				}
-				list = append(list, signal.Token{Hash: sha256.Sum256([]byte(token.Reveal())), Key: k.Fingerprint, Expires: end})
-			}
-		}
-		return nil
+		return err
 	})
 	if len(list) > signal.MaxTokens {
-		s.log.Error("more connect tokens than a basestation takes: some users are not reached from other networks",
+		s.log.Error("more connect tokens than a basestation takes: some cannot be used from other networks",
 			"op", "tokens", "count", len(list), "limit", signal.MaxTokens)
 		list = list[:signal.MaxTokens]
 	}
 	return list, err
 }
 
-// until is when all access by a key ends, the zero time if it does not.
-func until(u acl.User, k acl.Key) time.Time {
-	end := u.Expires
-	if end.IsZero() || !k.Expires.IsZero() && k.Expires.Before(end) {
-		end = k.Expires
+// keyTokens lists the tokens of the keys that may come now: none of those whose
+// removal is not on disk yet.
+func (s *server) keyTokens(tx *acl.Tx, secret []byte, now time.Time) (list []signal.Token, err error) {
+	for _, u := range tx.Users() {
+		for _, k := range tx.Keys(u.Name) {
+			subject, known := s.access.Lookup(k.Fingerprint)
+			end := subject.Expires.UTC() // two of the same time are equal
+			if !known || !end.IsZero() && !now.Before(end) {
+				continue
+			}
+			token, err := tokenFor(secret, k.Fingerprint)
+			if err != nil {
+				return nil, err
+			}
+			list = append(list, signal.Token{Hash: sha256.Sum256([]byte(token.Reveal())), Key: k.Fingerprint, Expires: end})
+		}
 	}
-	return end.UTC() // two of the same time are equal
+	return list, nil
 }
 
 // voidBootstraps removes the bootstrap tokens from before somebody paired, for
@@ -217,14 +217,11 @@ func (s *server) voidBootstraps() error {
 	})
 }
 
-// manual is the origin of keys that were added by hand, not by pairing.
-const manual = "manual"
-
 // pairedSince reports whether somebody has paired since t.
 func pairedSince(tx *acl.Tx, t time.Time) bool {
 	for _, u := range tx.Users() {
 		for _, k := range tx.Keys(u.Name) {
-			if k.Origin != manual && k.Added.After(t) {
+			if k.Origin != roster.OriginManual && k.Added.After(t) {
 				return true
 			}
 		}
