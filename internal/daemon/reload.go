@@ -52,5 +52,6 @@ func (d *daemon) apply(next *Config) error {
 	if err := d.hook.set(next.Authorize); err != nil {
 		return fmt.Errorf("authorize: %w", err)
 	}
+	d.dev.Review() // another webhook may say no to what is under way
 	return nil
 }
