@@ -1,16 +1,14 @@
 package pairing
 
 import (
-	"bytes"
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
-	"unicode"
 	"unicode/utf8"
 
 	"github.com/latchkey-dev/latchkey"
 	"github.com/latchkey-dev/latchkey/acl"
+	"github.com/latchkey-dev/latchkey/internal/form"
 )
 
 const (
@@ -64,7 +62,7 @@ func (r Request) check() error {
 			return err
 		}
 	}
-	if len(r.Name) > MaxKeyName || !printable(r.Name) {
+	if len(r.Name) > MaxKeyName || !form.Printable(r.Name) {
 		return fmt.Errorf("a key name is up to %d bytes of text", MaxKeyName)
 	}
 	return nil
@@ -106,55 +104,12 @@ func ReadReply(coapCode uint8, text []byte) (Reply, error) {
 		err = fmt.Errorf("unexpected code %d.%02d", coapCode>>5, coapCode&31)
 	case acl.CheckUserName(fields.User) != nil:
 		err = errors.New("no user name in it")
-	case fields.Role == "" || len(fields.Role) > 63 || !printable(fields.Role):
+	case fields.Role == "" || len(fields.Role) > 63 || !form.Printable(fields.Role):
 		err = errors.New("no role in it")
 	default:
 		return Reply{User: fields.User, Role: fields.Role, Already: coapCode == changed}, nil
 	}
 	return Reply{}, fmt.Errorf("%w: pairing reply: %w", latchkey.ErrProtocol, err)
-}
-
-// parseObject reads one flat JSON object (RFC 8259) of strings, each field at
-// most once and spelled exactly, and says which there were.
-func parseObject(text []byte, fields map[string]*string) (seen map[string]bool, err error) {
-	if err := checkText(text); err != nil {
-		return nil, err
-	}
-	d := json.NewDecoder(bytes.NewReader(text))
-	if t, err := d.Token(); err != nil || t != json.Delim('{') {
-		return nil, errors.New("not a JSON object")
-	}
-	seen = make(map[string]bool)
-	for d.More() {
-		name, err := stringToken(d)
-		if err != nil {
-			return nil, err
-		}
-		field, known := fields[name]
-		if !known || seen[name] {
-			return nil, fmt.Errorf("field %q is unknown or repeated", name)
-		}
-		seen[name] = true
-		if *field, err = stringToken(d); err != nil {
-			return nil, err
-		}
-	}
-	if _, err := d.Token(); err != nil {
-		return nil, errors.New("not a JSON object")
-	}
-	if _, err := d.Token(); !errors.Is(err, io.EOF) {
-		return nil, errors.New("something follows the JSON object")
-	}
-	return seen, nil
-}
-
-func stringToken(d *json.Decoder) (string, error) {
-	t, err := d.Token()
-	s, ok := t.(string)
-	if err != nil || !ok {
-		return "", errors.New("not a JSON object of strings")
-	}
-	return s, nil
 }
 
 func parseLoose(text []byte, into any) error {
@@ -175,13 +130,4 @@ func checkText(text []byte) error {
 		return errors.New("not UTF-8")
 	}
 	return nil
-}
-
-func printable(s string) bool {
-	for _, r := range s {
-		if !unicode.IsPrint(r) {
-			return false
-		}
-	}
-	return utf8.ValidString(s)
 }

@@ -8,6 +8,7 @@ import (
 	"strings"
 
 	"github.com/latchkey-dev/latchkey"
+	"github.com/latchkey-dev/latchkey/internal/form"
 )
 
 // A Status is the answer to GET /pairing.
@@ -26,7 +27,7 @@ func ReadStatus(text []byte) (Status, error) {
 	var s Status
 	err := parseLoose(text, &s)
 	for _, name := range s.Modes {
-		if !printable(name) && err == nil {
+		if !form.Printable(name) && err == nil {
 			err = errors.New("not a name of a mode")
 		}
 	}

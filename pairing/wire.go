@@ -8,6 +8,7 @@ import (
 	"fmt"
 
 	"github.com/latchkey-dev/latchkey"
+	"github.com/latchkey-dev/latchkey/internal/form"
 	"github.com/latchkey-dev/latchkey/internal/pake"
 )
 
@@ -32,10 +33,14 @@ const (
 func parseMessage(mode Modes, text []byte) (message, error) {
 	m := message{request: Request{Mode: mode}}
 	var share, confirm string
-	seen, err := parseObject(text, map[string]*string{
-		"user": &m.request.User, "name": &m.request.Name, "invite": &m.request.Invite,
-		"share": &share, "confirm": &confirm,
-	})
+	var seen map[string]bool
+	err := checkText(text)
+	if err == nil {
+		seen, err = form.Read(text, map[string]any{
+			"user": &m.request.User, "name": &m.request.Name, "invite": &m.request.Invite,
+			"share": &share, "confirm": &confirm,
+		})
+	}
 	switch {
 	case err != nil:
 	case !seen["share"] && !seen["confirm"]:

@@ -15,7 +15,7 @@ var ranks = map[string]int{
 
 	"internal/pake": 1, "internal/packet": 1, "internal/coap": 1, "internal/stream": 1,
 	"internal/tunnel": 1, "internal/discover": 1, "internal/signal": 1,
-	"internal/vault": 1, "internal/budget": 1, "internal/bearer": 1,
+	"internal/vault": 1, "internal/budget": 1, "internal/bearer": 1, "internal/form": 1,
 
 	"acl": 2, "internal/registry": 2, "internal/relay": 2, "internal/secure": 2,
 	"internal/netlab": 2, "internal/netlab/world": 3,

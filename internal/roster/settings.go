@@ -4,11 +4,10 @@ import (
 	"errors"
 	"fmt"
 	"time"
-	"unicode"
-	"unicode/utf8"
 
 	"github.com/latchkey-dev/latchkey"
 	"github.com/latchkey-dev/latchkey/acl"
+	"github.com/latchkey-dev/latchkey/internal/form"
 	"github.com/latchkey-dev/latchkey/pairing"
 )
 
@@ -32,7 +31,7 @@ func (r *Roster) SetName(a Actor, name string) error {
 		if name == "" {
 			return tx.RemoveSetting(NameSetting)
 		}
-		if len(name) > MaxName || !printable(name) {
+		if len(name) > MaxName || !form.Printable(name) {
 			return fmt.Errorf("%w: a name is up to %d bytes of text that can be printed", latchkey.ErrProtocol, MaxName)
 		}
 		return tx.SetSetting(NameSetting, name)
@@ -88,13 +87,4 @@ func (r *Roster) ClosePairing(a Actor, mode pairing.Modes) error {
 	}
 	r.record(a, d, err)
 	return err
-}
-
-func printable(s string) bool {
-	for _, c := range s {
-		if !unicode.IsPrint(c) {
-			return false
-		}
-	}
-	return utf8.ValidString(s)
 }
