@@ -12,6 +12,10 @@ import (
 // again that is under way.
 const SelfChanges = 20
 
+// SelfChangesDay is how often they may do so day after day. What the audit log
+// keeps of a month leaves room for some 15 users who always do.
+const SelfChangesDay = 100
+
 // maxQuotas is how many users a Quota remembers before it forgets those who have
 // all of theirs.
 const maxQuotas = 1024
@@ -20,7 +24,22 @@ const maxQuotas = 1024
 // use, by many goroutines at once.
 type Quota struct {
 	mu   sync.Mutex
-	left map[string]*rate.Limiter // by name of the user
+	left map[string]allowance // by name of the user
+}
+
+// An allowance is what one user has left.
+type allowance struct{ minute, day *rate.Limiter }
+
+func newAllowance() allowance {
+	return allowance{
+		minute: rate.NewLimiter(rate.Every(time.Minute/SelfChanges), SelfChanges),
+		day:    rate.NewLimiter(rate.Every(24*time.Hour/SelfChangesDay), SelfChangesDay),
+	}
+}
+
+// full reports whether nothing of it was used.
+func (a allowance) full() bool {
+	return a.minute.Tokens() >= SelfChanges && a.day.Tokens() >= SelfChangesDay
 }
 
 // take reports whether a user may try once more.
@@ -30,25 +49,25 @@ func (q *Quota) take(user string) bool {
 	}
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	l := q.left[user]
-	if l == nil {
+	a, ok := q.left[user]
+	if !ok {
 		q.forget()
-		l = rate.NewLimiter(rate.Every(time.Minute/SelfChanges), SelfChanges)
-		q.left[user] = l
+		a = newAllowance()
+		q.left[user] = a
 	}
-	return l.Allow()
+	return a.minute.Allow() && a.day.Allow()
 }
 
 // forget makes room.
 func (q *Quota) forget() {
 	if q.left == nil {
-		q.left = make(map[string]*rate.Limiter)
+		q.left = make(map[string]allowance)
 	}
 	if len(q.left) < maxQuotas {
 		return
 	}
-	for user, l := range q.left {
-		if l.Tokens() >= SelfChanges {
+	for user, a := range q.left {
+		if a.full() {
 			delete(q.left, user)
 		}
 	}
@@ -61,8 +80,8 @@ func (q *Quota) rename(from, to string) {
 	}
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	if l := q.left[from]; l != nil && from != to {
+	if a, ok := q.left[from]; ok && from != to {
 		delete(q.left, from)
-		q.left[to] = l
+		q.left[to] = a
 	}
 }

@@ -84,7 +84,7 @@ var errSame = errors.New("roster: nothing is different")
 // do makes one change, and records how it went, unless nothing is different.
 func (r *Roster) do(a Actor, t Terms, d deed, change func(*acl.Tx) error) error {
 	if d.self != "" && a.is(d.object) && !r.Quota.take(a.User) {
-		err := fmt.Errorf("%w: more than %d changes a minute", latchkey.ErrTooMany, SelfChanges)
+		err := fmt.Errorf("%w: more than %d changes a minute or %d a day", latchkey.ErrTooMany, SelfChanges, SelfChangesDay)
 		d.detail = "too many changes" // which ones is nothing that fills a log
 		r.record(a, d, err)
 		return err

@@ -2,8 +2,10 @@ package roster
 
 import (
 	"errors"
+	"fmt"
 	"slices"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/latchkey-dev/latchkey"
@@ -202,6 +204,32 @@ func TestQuota(t *testing.T) {
 	if err := d.RemoveUser(uma, "uma", Terms{}); !errors.Is(err, latchkey.ErrTooMany) {
 		t.Errorf("tries do not count: %v", err)
 	}
+}
+
+// TestQuotaOfDays: nobody fills the audit log within days by changing slowly.
+func TestQuotaOfDays(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var q Quota
+		const days = 10
+		made := 0
+		for range days * 24 * 60 {
+			if q.take("gus") {
+				made++
+			}
+			time.Sleep(time.Minute)
+		}
+		if made < days*SelfChangesDay || made > (days+1)*SelfChangesDay {
+			t.Errorf("%d changes in %d days", made, days)
+		}
+		for i := range maxQuotas {
+			q.take(fmt.Sprint("user", i))
+		}
+		time.Sleep(25 * time.Hour)
+		q.take("one more")
+		if n := len(q.left); n > 2 {
+			t.Errorf("%d users are remembered", n)
+		}
+	})
 }
 
 // TestNothingIsDifferent: what changes nothing is not written, and not told.
