@@ -126,8 +126,6 @@ func (s *server) enter(p *peer) error {
 	switch {
 	case s.stopping:
 		return latchkey.ErrShutdown
-	case p.refusals.Tokens() < 1:
-		return fmt.Errorf("device: too many refusals: %w", latchkey.ErrAbuse)
 	case len(s.peers) >= all:
 		return fmt.Errorf("%w: %d sessions", latchkey.ErrTooMany, all)
 	case own >= max(ownerPlaces, all/8):
