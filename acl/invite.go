@@ -71,7 +71,7 @@ func (i Invite) clean() (*Invite, error) {
 // Invites returns the invitations that were neither used nor removed, the oldest
 // first. Some may have expired.
 func (tx *Tx) Invites() []Invite {
-	all := sorted(tx.state.invites, (*Invite).clone, func(a, b Invite) int {
+	all := sorted(tx.state.invites, (*Invite).clone, func(a, b *Invite) int {
 		return cmp.Or(a.Created.Compare(b.Created), cmp.Compare(a.ID, b.ID))
 	})
 	return slices.DeleteFunc(all, func(i Invite) bool { return tx.withdrawn(i.ID) })

@@ -58,7 +58,7 @@ func (tx *Tx) Held() bool { return tx.wished != nil }
 // Users returns all users, sorted by name.
 func (tx *Tx) Users() []User {
 	return sorted(tx.state.users, func(u *User) User { return u.clone() },
-		func(a, b User) int { return cmp.Compare(a.Name, b.Name) })
+		func(a, b *User) int { return cmp.Compare(a.Name, b.Name) })
 }
 
 // User returns the user of that exact name.
@@ -80,7 +80,7 @@ func (tx *Tx) Keys(user string) []Key {
 	return sorted(own, (*Key).clone, orderKeys)
 }
 
-func orderKeys(a, b Key) int {
+func orderKeys(a, b *Key) int {
 	return cmp.Or(a.Added.Compare(b.Added), cmp.Compare(a.Fingerprint.String(), b.Fingerprint.String()))
 }
 
@@ -95,7 +95,7 @@ func (tx *Tx) Key(fp latchkey.Fingerprint) (Key, bool) {
 // Roles returns all roles, sorted by name.
 func (tx *Tx) Roles() []Role {
 	return sorted(tx.state.roles, func(r *Role) Role { return r.clone() },
-		func(a, b Role) int { return cmp.Compare(a.Name, b.Name) })
+		func(a, b *Role) int { return cmp.Compare(a.Name, b.Name) })
 }
 
 // Role returns the role of that name.
@@ -330,12 +330,12 @@ func (tx *Tx) drop(id vault.ID, apply func(*state)) error {
 	return nil
 }
 
-// sorted returns copies of the values of a map in order.
-func sorted[K comparable, V, C any](m map[K]*V, copied func(*V) C, order func(a, b C) int) []C {
+// sorted returns copies of the values of a map in order. It sorts pointers, for
+// which all types share the compiled code.
+func sorted[K comparable, V, C any](m map[K]*V, copied func(*V) C, order func(a, b *V) int) []C {
 	out := make([]C, 0, len(m))
-	for _, v := range m {
+	for _, v := range slices.SortedFunc(maps.Values(m), order) {
 		out = append(out, copied(v))
 	}
-	slices.SortFunc(out, order)
 	return out
 }
