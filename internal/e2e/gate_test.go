@@ -66,14 +66,20 @@ func (s *site) version(least uint64) {
 	await(s.t, "the device's tokens are at the basestation", func() bool { return s.store.TokensVersion(gw1) >= least })
 }
 
+// knows waits until the gate takes a token from the holder of a key.
+func (s *site) knows(token latchkey.ConnectToken, key latchkey.Fingerprint) {
+	s.t.Helper()
+	await(s.t, "the gate knows the token", func() bool { return s.store.Check(gw1, token.Hash(), key, time.Now()) == nil })
+}
+
 // own makes a new client the owner, and returns it with the token it learned.
 func (s *site) own() (*client.Client, latchkey.ConnectToken) {
 	s.t.Helper()
-	before := s.store.TokensVersion(gw1)
 	c := newClient(s.t)
 	pair(s.t, c, s.device)
-	s.version(before + 1)
-	return c, s.learned(c)
+	token := s.learned(c)
+	s.knows(token, identityOf(s.t, c).Fingerprint())
+	return c, token
 }
 
 // learned is the token that a paired client learns from the device itself.

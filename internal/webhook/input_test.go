@@ -109,10 +109,11 @@ func TestTextSurvives(t *testing.T) {
 }
 
 // Every field of acl.Request and acl.Token is there. A new one has to be thought
-// about: whether programs need it, and whether it is secret.
+// about: whether programs need it, and whether it is secret. What Expires says is
+// judged before a program is asked.
 func TestFieldsAreKnown(t *testing.T) {
 	for value, want := range map[reflect.Type]string{
-		reflect.TypeFor[acl.Request](): "Device Peer User Role Action Resource ServiceType Target Path Source Time KeyAdded KeyOrigin Claims Token Listing",
+		reflect.TypeFor[acl.Request](): "Device Peer User Role Action Resource ServiceType Target Path Source Time KeyAdded KeyOrigin Expires Claims Token Listing",
 		reflect.TypeFor[acl.Token]():   "Issuer Subject ID Role Scope Expires",
 	} {
 		var names []string
