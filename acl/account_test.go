@@ -67,8 +67,12 @@ func TestAccountVersions(t *testing.T) {
 			user, version string
 			want          error
 		}{
-			{"anna", "", nil}, {"anna", now.Version, nil}, {"anna", first, latchkey.ErrConflict}, {"anna", "x", latchkey.ErrConflict},
-			{"nobody", "", nil}, {"nobody", first, latchkey.ErrNotFound},
+			{"anna", "", nil},
+			{"anna", now.Version, nil},
+			{"anna", first, latchkey.ErrConflict},
+			{"anna", "x", latchkey.ErrConflict},
+			{"nobody", "", nil},
+			{"nobody", first, latchkey.ErrNotFound},
 		} {
 			if err := tx.CheckVersion(c.user, c.version); !errors.Is(err, c.want) {
 				t.Errorf("%s %q: %v", c.user, c.version, err)

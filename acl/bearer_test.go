@@ -20,8 +20,10 @@ func TestAuthorizeToken(t *testing.T) {
 		p, err := NewPolicy("lamp",
 			Statement{Effect: Allow, Actions: []string{"coap:*", "tunnel:open"}, Resources: []string{"/light/**", "/home/${connection.user}"}},
 			Statement{Effect: Deny, Actions: []string{"*"}, Resources: []string{"/light/9"}},
-			Statement{Effect: Allow, Actions: []string{"*"}, Resources: []string{"/claim"},
-				Conditions: []Condition{{Attribute: "claim.team", Operator: "equals", Values: []string{"blue"}}}})
+			Statement{
+				Effect: Allow, Actions: []string{"*"}, Resources: []string{"/claim"},
+				Conditions: []Condition{{Attribute: "claim.team", Operator: "equals", Values: []string{"blue"}}},
+			})
 		return errors.Join(err, tx.PutPolicy(p), tx.PutRole(Role{Name: "lamp", Policies: []string{"lamp"}}))
 	})
 	token := Token{Issuer: "https://issuer", Subject: "somebody", Role: "lamp", Expires: end}

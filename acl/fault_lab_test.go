@@ -52,13 +52,19 @@ func faultChanges() []faultChange {
 			return !user("bob")(tx) && !key(2)(tx) && revoked
 		}},
 		{"remove key", in(func(tx *Tx) error { return tx.RemoveKey(fingerprint(2)) }), not(key(2))},
-		{"set key", in(func(tx *Tx) error { return tx.SetKey(Key{Fingerprint: fingerprint(2), User: "bob", Name: "new"}) }),
-			func(tx *Tx) bool { k, _ := tx.Key(fingerprint(2)); return k.Name == "new" }},
+		{
+			"set key", in(func(tx *Tx) error { return tx.SetKey(Key{Fingerprint: fingerprint(2), User: "bob", Name: "new"}) }),
+			func(tx *Tx) bool { k, _ := tx.Key(fingerprint(2)); return k.Name == "new" },
+		},
 		{"rename", in(func(tx *Tx) error { return tx.RenameUser("bob", "bert") }), user("bert")},
-		{"set role", in(func(tx *Tx) error { return tx.SetRole("bob", RoleGuest) }),
-			func(tx *Tx) bool { u, _ := tx.User("bob"); return u.Role == RoleGuest }},
-		{"put role", in(func(tx *Tx) error { return tx.PutRole(Role{Name: RoleUser, Includes: []string{RoleGuest}}) }),
-			func(tx *Tx) bool { r, _ := tx.Role(RoleUser); return len(r.Includes) == 1 }},
+		{
+			"set role", in(func(tx *Tx) error { return tx.SetRole("bob", RoleGuest) }),
+			func(tx *Tx) bool { u, _ := tx.User("bob"); return u.Role == RoleGuest },
+		},
+		{
+			"put role", in(func(tx *Tx) error { return tx.PutRole(Role{Name: RoleUser, Includes: []string{RoleGuest}}) }),
+			func(tx *Tx) bool { r, _ := tx.Role(RoleUser); return len(r.Includes) == 1 },
+		},
 		{"remove role", in(func(tx *Tx) error { return tx.RemoveRole("spare") }), func(tx *Tx) bool { _, ok := tx.Role("spare"); return !ok }},
 		{"put policy", in(func(tx *Tx) error { return crashPolicy(tx, 1) }), func(tx *Tx) bool { _, ok := tx.Policy("crash"); return ok }},
 		{"remove policy", in(func(tx *Tx) error { return tx.RemovePolicy("spare") }), func(tx *Tx) bool { _, ok := tx.Policy("spare"); return !ok }},

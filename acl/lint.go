@@ -67,8 +67,10 @@ func Lint(d *Document, around Surroundings) []Finding {
 		cut = cut || l.work <= 0
 	}
 	if cut {
-		l.found = append(l.found, Finding{Severity: SeverityNote, Code: "too-large",
-			Text: "the document is so large that not all of it was compared", Fix: "look at parts of it alone"})
+		l.found = append(l.found, Finding{
+			Severity: SeverityNote, Code: "too-large",
+			Text: "the document is so large that not all of it was compared", Fix: "look at parts of it alone",
+		})
 	}
 	slices.SortStableFunc(l.found, func(a, b Finding) int {
 		return cmp.Or(

@@ -43,9 +43,11 @@ func (l *linter) everything() {
 		h := holder{role: r.Name, policies: policies}
 		if used, all := l.grantsAll(policies); all {
 			if e := l.allowed(h, UserRole); e != nil {
-				l.add(Finding{Severity: SeverityError, Code: "allows-everything", Role: r.Name, Example: e.show(),
+				l.add(Finding{
+					Severity: SeverityError, Code: "allows-everything", Role: r.Name, Example: e.show(),
 					Text: fmt.Sprintf("may do everything, by %d statements of its policies", len(used)),
-					Fix:  "narrow a policy, or give the role " + RoleAdmin})
+					Fix:  "narrow a policy, or give the role " + RoleAdmin,
+				})
 			}
 		}
 	}
@@ -159,9 +161,11 @@ func (l *linter) strangers() {
 		if worst {
 			severity = SeverityError
 		}
-		l.add(Finding{Severity: severity, Code: "strangers-allowed", Policy: s.policy.name, Statement: s.index + 1, Role: RoleUnpaired, Example: read.show(),
+		l.add(Finding{
+			Severity: severity, Code: "strangers-allowed", Policy: s.policy.name, Statement: s.index + 1, Role: RoleUnpaired, Example: read.show(),
 			Text: fmt.Sprintf("lets everybody who can reach the device do this, paired or not: %s", read.action()),
-			Fix:  "give strangers pairing and token login alone"})
+			Fix:  "give strangers pairing and token login alone",
+		})
 	}
 }
 

@@ -64,8 +64,10 @@ func cuts(t testing.TB) []cut {
 		{"the role without what it included", func(tx *Tx) error { return tx.PutRole(Role{Name: "staff"}) }},
 		{"a policy of an included role", func(tx *Tx) error { return tx.PutPolicy(rule(t, RoleUser, Allow, string(CoAPGet))) }},
 		{"a name that policies know", func(tx *Tx) error {
-			p, err := NewPolicy("extra", Statement{Effect: Deny, Actions: []string{"coap:put"}, Resources: []string{"**"},
-				Conditions: []Condition{{Attribute: "connection.user", Operator: "equals", Values: []string{"bert"}}}})
+			p, err := NewPolicy("extra", Statement{
+				Effect: Deny, Actions: []string{"coap:put"}, Resources: []string{"**"},
+				Conditions: []Condition{{Attribute: "connection.user", Operator: "equals", Values: []string{"bert"}}},
+			})
 			return errors.Join(err, tx.PutPolicy(p), tx.RenameUser("bob", "bert"))
 		}},
 		{"a backup from before", func(tx *Tx) error {
@@ -454,8 +456,10 @@ func reopenPath(t testing.TB, s *Store) *Store {
 // Who brings a token is held like everybody else, and so is who is only asked about.
 func TestCutHoldsForTokens(t *testing.T) {
 	s := cutScene(t)
-	r := &Request{Peer: fingerprint(8), Action: CoAPPut, Resource: "/x", Time: cutTime,
-		Token: &Token{Role: "staff", Expires: cutTime.Add(time.Hour)}}
+	r := &Request{
+		Peer: fingerprint(8), Action: CoAPPut, Resource: "/x", Time: cutTime,
+		Token: &Token{Role: "staff", Expires: cutTime.Add(time.Hour)},
+	}
 	asked := &Request{User: "bob", Action: CoAPPut, Resource: "/x", Time: cutTime}
 	if err := s.Authorize(t.Context(), r); err != nil || s.Explain(asked).Effect != Allow {
 		t.Fatal(err)

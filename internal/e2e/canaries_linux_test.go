@@ -23,8 +23,8 @@ type running struct {
 	out transcript
 }
 
-// start runs a program.
-func start(t *testing.T, name string, args ...string) *running {
+// launch runs a program.
+func launch(t *testing.T, name string, args ...string) *running {
 	t.Helper()
 	r := &running{t: t, cmd: exec.CommandContext(t.Context(), name, args...)}
 	r.cmd.Stdout, r.cmd.Stderr = &r.out, &r.out
@@ -91,7 +91,7 @@ func TestCanariesOfProcesses(t *testing.T) {
 		t.Fatal(err)
 	}
 
-	must(start(t, latchkeyd, "init", "--dir", dir, "--listen", "127.0.0.1:0", "--pairing", "invite"), "")
+	must(launch(t, latchkeyd, "init", "--dir", dir, "--listen", "127.0.0.1:0", "--pairing", "invite"), "")
 	config := filepath.Join(dir, "latchkeyd.yaml")
 	text, err := os.ReadFile(config)
 	if err != nil {
@@ -102,7 +102,7 @@ func TestCanariesOfProcesses(t *testing.T) {
 	if err := os.WriteFile(config, text, 0o600); err != nil {
 		t.Fatal(err)
 	}
-	daemon := start(t, latchkeyd, "run", "--dir", dir)
+	daemon := launch(t, latchkeyd, "run", "--dir", dir)
 	stopped := sync.OnceFunc(func() {
 		_ = daemon.cmd.Process.Signal(os.Interrupt)
 		_, _ = daemon.ends("")
@@ -110,23 +110,23 @@ func TestCanariesOfProcesses(t *testing.T) {
 	defer stopped()
 	await(t, "the daemon is ready", func() bool { return daemon.out.has("ready") })
 
-	invitation := strings.TrimSpace(must(start(t, latchkeyd, "invite", "ida", "--dir", dir), ""))
+	invitation := strings.TrimSpace(must(launch(t, latchkeyd, "invite", "ida", "--dir", dir), ""))
 	u, err := latchkey.ParsePairingURL(invitation)
 	if err != nil {
 		t.Fatal(err)
 	}
 	secrets["invitation's password"] = u.Password.Reveal()
-	open := start(t, latchkeyd, "pairing", "open", "password-open", "--password-file", passwordFile, "--dir", dir)
+	open := launch(t, latchkeyd, "pairing", "open", "password-open", "--password-file", passwordFile, "--dir", dir)
 	watched := map[string][]byte{"latchkeyd run": daemon.seen(), "latchkeyd pairing open": open.seen()}
 	must(open, "")
 
-	pairs := start(t, client, "pair", "--dir", filepath.Join(t.TempDir(), "c1"), "--as", "home", "-")
+	pairs := launch(t, client, "pair", "--dir", filepath.Join(t.TempDir(), "c1"), "--as", "home", "-")
 	watched["latchkey pair -"] = pairs.seen()
 	must(pairs, invitation+"\n")
-	byFile := start(t, client, "pair", "--dir", filepath.Join(t.TempDir(), "c2"), "--as", "home", "--user", "gus", "--password-file", passwordFile, u.Addrs[0])
+	byFile := launch(t, client, "pair", "--dir", filepath.Join(t.TempDir(), "c2"), "--as", "home", "--user", "gus", "--password-file", passwordFile, u.Addrs[0])
 	watched["latchkey pair --password-file FILE"] = byFile.seen()
 	must(byFile, "")
-	byStdin := start(t, client, "pair", "--dir", filepath.Join(t.TempDir(), "c3"), "--as", "home", "--user", "eve", "--password-file", "-", u.Addrs[0])
+	byStdin := launch(t, client, "pair", "--dir", filepath.Join(t.TempDir(), "c3"), "--as", "home", "--user", "eve", "--password-file", "-", u.Addrs[0])
 	watched["latchkey pair --password-file -"] = byStdin.seen()
 	must(byStdin, secrets["password"]+"\n")
 
@@ -135,7 +135,7 @@ func TestCanariesOfProcesses(t *testing.T) {
 		secrets.absent(t, "the process "+name, text, 20)
 	}
 	// The same eyes see a secret that somebody gives away.
-	careless := start(t, client, "pair", "--dir", filepath.Join(t.TempDir(), "c4"), "--as", "home", invitation)
+	careless := launch(t, client, "pair", "--dir", filepath.Join(t.TempDir(), "c4"), "--as", "home", invitation)
 	if found := secrets.in(careless.seen()); len(found) != 1 {
 		t.Errorf("a URL among the arguments: %v found", found)
 	}

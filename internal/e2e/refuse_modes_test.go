@@ -54,7 +54,7 @@ func denied(t *testing.T, name string, mode acl.Mode, actions ...string) *acl.Po
 // give gives a user a policy of its own.
 func give(t *testing.T, store *acl.Store, user string, p *acl.Policy) {
 	t.Helper()
-	change(t, store, func(tx *acl.Tx) error {
+	update(t, store, func(tx *acl.Tx) error {
 		u, _ := tx.User(user)
 		u.Policies = []string{p.Name()}
 		return errors.Join(tx.PutPolicy(p), tx.SetUser(u))

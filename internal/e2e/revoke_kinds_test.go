@@ -27,8 +27,8 @@ func allows(t *testing.T, name string, actions ...string) *acl.Policy {
 	return p
 }
 
-// change changes a store.
-func change(t *testing.T, store *acl.Store, f func(tx *acl.Tx) error) {
+// update changes a store.
+func update(t *testing.T, store *acl.Store, f func(tx *acl.Tx) error) {
 	t.Helper()
 	if err := store.Update(f); err != nil {
 		t.Fatal(err)
@@ -139,13 +139,13 @@ func TestEveryRevocation(t *testing.T) {
 			tx.PutRole(acl.Role{Name: "team", Includes: []string{"staff"}}),
 		)
 	}
-	change(t, s.access, put)
+	update(t, s.access, put)
 	neighbour := dial(t, admit(t, s.device, s.access, "nora", acl.RoleUser))
 	l.begin(ctx, "nora", neighbour)
 	for i, tt := range takings(t) {
 		t.Run(tt.name, func(t *testing.T) {
 			l.t = t
-			defer change(t, s.access, put)
+			defer update(t, s.access, put)
 			user := fmt.Sprintf("vic%d", i)
 			if tt.role == "" {
 				tt.role = "staff"
@@ -154,7 +154,7 @@ func TestEveryRevocation(t *testing.T) {
 			c := admit(t, s.device, s.access, user, tt.role)
 			key := identityOf(t, c).Fingerprint()
 			spare := newIdentity(t).Fingerprint()
-			change(t, s.access, func(tx *acl.Tx) error {
+			update(t, s.access, func(tx *acl.Tx) error {
 				err := tx.AddKey(acl.Key{Fingerprint: spare, User: user, Added: time.Now(), Origin: "manual"})
 				if err == nil && tt.give != nil {
 					err = tt.give(tx, user, key)
@@ -173,7 +173,7 @@ func TestEveryRevocation(t *testing.T) {
 			l.begin(ctx, user, conn)
 
 			from := time.Now()
-			change(t, s.access, func(tx *acl.Tx) error { return tt.take(tx, user, key) })
+			update(t, s.access, func(tx *acl.Tx) error { return tt.take(tx, user, key) })
 			if tt.over != nil {
 				_ = s.access.View(func(tx *acl.Tx) error { from = tt.over(tx, user, key); return nil })
 			}
@@ -218,7 +218,7 @@ func TestOnlyWhatIsForbiddenEnds(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			change(t, store, func(tx *acl.Tx) error {
+			update(t, store, func(tx *acl.Tx) error {
 				u, _ := tx.User("vic")
 				u.Policies = []string{"ban"}
 				return errors.Join(tx.PutPolicy(ban), tx.SetUser(u))
@@ -233,7 +233,7 @@ func TestOnlyWhatIsForbiddenEnds(t *testing.T) {
 			}
 			// Whatever else were to end would have been judged by the time that one
 			// more change has been.
-			change(t, store, func(tx *acl.Tx) error { return tx.SetSetting("a-test", "x") })
+			update(t, store, func(tx *acl.Tx) error { return tx.SetSetting("a-test", "x") })
 			if _, err := conn.Get(deadline(t), "/me"); err != nil {
 				t.Errorf("the session: %v", err)
 			}

@@ -21,7 +21,10 @@ func TestReduce(t *testing.T) {
 	n := bigOrder(t)
 	one := big.NewInt(1)
 	list := [][]byte{
-		nil, {0}, {1}, n.Bytes(), new(big.Int).Sub(n, one).Bytes(), new(big.Int).Add(n, one).Bytes(),
+		nil,
+		{0},
+		{1},
+		n.Bytes(), new(big.Int).Sub(n, one).Bytes(), new(big.Int).Add(n, one).Bytes(),
 		new(big.Int).Lsh(n, 64).Bytes(), bytes.Repeat([]byte{0xff}, 32), bytes.Repeat([]byte{0xff}, 40), bytes.Repeat([]byte{0xff}, 48),
 	}
 	for i := range 2000 {
@@ -70,9 +73,16 @@ func TestCosts(t *testing.T) {
 		t.Error(err)
 	}
 	for _, c := range []Costs{
-		{}, {Time: 1, Threads: 1}, {Memory: 64, Threads: 1}, {Time: 1, Memory: 64}, {Time: 1, Memory: 7, Threads: 1},
-		{Time: 1, Memory: 31, Threads: 4}, {Time: MaxTime + 1, Memory: 64, Threads: 1}, {Time: 1, Memory: MaxMemory + 1, Threads: 1},
-		{Time: 1, Memory: 64, Threads: MaxThreads + 1}, {Time: 1 << 31, Memory: 1 << 31, Threads: 255},
+		{},
+		{Time: 1, Threads: 1},
+		{Memory: 64, Threads: 1},
+		{Time: 1, Memory: 64},
+		{Time: 1, Memory: 7, Threads: 1},
+		{Time: 1, Memory: 31, Threads: 4},
+		{Time: MaxTime + 1, Memory: 64, Threads: 1},
+		{Time: 1, Memory: MaxMemory + 1, Threads: 1},
+		{Time: 1, Memory: 64, Threads: MaxThreads + 1},
+		{Time: 1 << 31, Memory: 1 << 31, Threads: 255},
 	} {
 		if _, err := Derive("secret", NewParams(c, "me", "acme/gw1")); err == nil {
 			t.Errorf("%+v was accepted", c)
