@@ -207,7 +207,6 @@ func TestTokenFromAfar(t *testing.T) {
 // A ledger is who has what under way, and how each thing ended.
 type ledger struct {
 	t       *testing.T
-	td      *testDevice
 	entered chan struct{} // a request is in its handler
 	release chan struct{} // and leaves it
 	ended   chan end
