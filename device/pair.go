@@ -78,6 +78,18 @@ func (p *peer) pairingRefused(mode pairing.Modes, r *coap.Request, err error) *c
 	return p.refused(r, err)
 }
 
+// endPairing ends what the connection may do towards pairing, and logs the wrong
+// passwords of a client that saw by itself that they were.
+func (p *peer) endPairing() {
+	if p.exchange == nil {
+		return
+	}
+	mode, err := p.exchange.End(p.srv.clock.now())
+	if err != nil && p.first(latchkey.CodeOf(err)) {
+		p.log.Warn("pairing refused", "op", mode, "source", p.source(), "code", latchkey.CodeOf(err), "err", err)
+	}
+}
+
 // first reports whether no pairing of the session has failed with the code before.
 func (p *peer) first(code latchkey.Code) bool {
 	p.mu.Lock()

@@ -121,6 +121,7 @@ func (s *server) run(conn *secure.Conn, carrier *route.Carrier, from *introducti
 	remove := s.sessions.Add(p.sess)
 	s.log.Info("session up", "peer", p.key, "user", p.subject().User, "source", source, "path", kind)
 	err = p.sess.Serve()
+	p.endPairing()
 	s.leave(p)
 	p.release()
 	s.watchers.forget(p)

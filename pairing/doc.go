@@ -45,7 +45,8 @@
 // the confirmation fits; ten of them close password-open to everybody, three
 // within an hour do to one part of the network. An invitation has ten of its own,
 // so that nobody's failures lock out the holder of another, and an id that nobody
-// has costs nothing but the refusal.
+// has costs nothing but the refusal. A try whose confirmation never comes is told
+// as a failure too, when the connection ends or another step takes its place.
 //
 // Both ends confirm who they are, in which session, by which mode, and what was
 // asked for. Somebody in the middle, who has a session with each of them, can

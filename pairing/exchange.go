@@ -13,18 +13,19 @@ import (
 )
 
 // An Exchange is what one connection may do towards pairing. It remembers how
-// far a proof has come, and nothing outside of it does: who lets go of an
-// Exchange has ended it. Its method may be called at the same time; the calls
-// run one after the other.
+// far a proof has come, and nothing outside of it does. Its methods may be called
+// at the same time; the calls run one after the other.
 type Exchange struct {
 	host *Host
 	peer Peer
 
 	mu    sync.Mutex
 	proof *proof // nil: none is under way
+	left  Modes  // by which a try was left without a confirmation
 }
 
-// Begin returns the Exchange of a new connection.
+// Begin returns the Exchange of a new connection. Its End is due when the
+// connection has ended.
 func (h *Host) Begin(p Peer) *Exchange { return &Exchange{host: h, peer: p} }
 
 // A proof is an exchange over a password, from its request on.
@@ -34,6 +35,7 @@ type proof struct {
 	encoded  []byte         // the verifier that it began with
 	response *pake.Response // nil until the share came
 	last     bool           // no other try was left after this one
+	decided  bool           // the confirmation came
 }
 
 // A password is something to be proved: that of the device or of an invitation.
@@ -73,12 +75,12 @@ func (e *Exchange) Step(now time.Time, mode Modes, body []byte) (coapCode uint8,
 	defer e.mu.Unlock()
 	o, err := e.step(now, mode, body)
 	if err != nil {
-		e.proof = nil // one error ends it, whatever it was
+		e.leave(now) // one error ends it, whatever it was
 		e.report(mode, Reply{}, err)
 		return 0, nil, err
 	}
 	if o.done != nil {
-		e.proof = nil // as success does
+		e.leave(now) // as success does
 		if !o.done.Already {
 			e.report(mode, *o.done, nil)
 		}
@@ -226,6 +228,7 @@ func (e *Exchange) begin(now time.Time, r Request) (outcome, error) {
 	if err != nil {
 		return outcome{}, err
 	}
+	e.leave(now)
 	e.proof = p
 	params := v.Params()
 	return outcome{answer: answer{
@@ -289,11 +292,9 @@ func (e *Exchange) confirm(now time.Time, mode Modes, confirm []byte) (outcome, 
 	if p == nil || p.request.Mode != mode || p.response == nil {
 		return outcome{}, fmt.Errorf("%w: a confirmation without a share before it", latchkey.ErrProtocol)
 	}
+	p.decided = true
 	if err := p.response.Check(confirm); err != nil {
-		left := e.host.store.View(func(tx *acl.Tx) error { return p.password.check(tx, now, e.peer) })
-		if p.last && isWorn(left) {
-			e.worn(p.request)
-		}
+		e.spent(now, p)
 		return outcome{}, fmt.Errorf("%w: %w", latchkey.ErrWrongPassword, err)
 	}
 	var reply Reply

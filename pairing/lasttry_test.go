@@ -3,6 +3,7 @@ package pairing_test
 import (
 	"encoding/json"
 	"net/netip"
+	"strings"
 	"testing"
 	"time"
 
@@ -120,5 +121,60 @@ func TestExpiredKey(t *testing.T) {
 	}
 	if _, there := h.invitation(in.ID); !there {
 		t.Error("the invitation is gone")
+	}
+}
+
+// A try that was answered is told once, also of a client that goes away when it
+// sees that the password is another.
+func TestLeftTry(t *testing.T) {
+	for _, tt := range []struct {
+		name  string
+		after func(v *visit) error // what comes after the device's confirmation
+		want  int                  // records of a wrong password
+	}{
+		{"the end", func(*visit) error { return nil }, 1},
+		{"another first step", func(v *visit) error { _, err := v.until(start, 1); return err }, 1},
+		{"another try", func(v *visit) error { _, err := v.until(start, 2); return err }, 2},
+		{"no message", func(v *visit) error {
+			_, _, err := v.exchange.Step(start, pairing.PasswordOpen, []byte("{"))
+			return err
+		}, 1},
+		{"a confirmation", func(v *visit) error {
+			_, _, err := v.exchange.Step(start, pairing.PasswordOpen, []byte(`{"confirm":"`+strings.Repeat("A", 43)+`"}`))
+			return err
+		}, 1},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			h := newHouse(t, pairing.PasswordOpen)
+			h.setPassword(secret)
+			v := h.visit(byPassword("bob"), wrong)
+			_, err := v.until(start, 2)
+			refused(t, "for the client", err, latchkey.ErrWrongPassword)
+			t.Log(tt.after(v))
+			for range 2 {
+				_, _ = v.exchange.End(start)
+			}
+			n := 0
+			for _, e := range h.events {
+				if e.Code == latchkey.CodeWrongPassword {
+					n++
+					if e.Kind != acl.EventPair || e.Outcome != acl.OutcomeRefused || e.Key != v.peer.Key || e.Action != acl.PairPasswordOpen || e.Source != v.peer.Source {
+						t.Errorf("told as %+v", e)
+					}
+				}
+			}
+			if n != tt.want {
+				t.Errorf("told %d times, want %d", n, tt.want)
+			}
+		})
+	}
+	h := newHouse(t, pairing.PasswordOpen)
+	h.setPassword(secret)
+	v := h.visit(byPassword("bob"), secret)
+	if _, err := v.pair(start); err != nil {
+		t.Fatal(err)
+	}
+	if mode, err := v.exchange.End(start); mode != 0 || err != nil || len(h.events) != 1 {
+		t.Errorf("who knew the password: %v, %v, events %+v", mode, err, h.events)
 	}
 }

@@ -3,6 +3,7 @@ package pairing
 import (
 	"errors"
 	"fmt"
+	"time"
 
 	"github.com/latchkey-dev/latchkey"
 	"github.com/latchkey-dev/latchkey/acl"
@@ -23,6 +24,44 @@ func (e *Exchange) report(mode Modes, r Reply, err error) {
 		}
 	}
 	e.host.event(ev)
+}
+
+// End says that the connection is over. A client that sees by the device's
+// confirmation that its password is another one goes away without a word, and so
+// does whoever only guesses. So a try that was answered and never confirmed is
+// told as a wrong password, once: here, or when another step takes its place. End
+// returns the modes of such tries with latchkey.ErrWrongPassword, or 0 and nil if
+// there were none.
+func (e *Exchange) End(now time.Time) (Modes, error) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	e.leave(now)
+	if e.left == 0 {
+		return 0, nil
+	}
+	return e.left, latchkey.ErrWrongPassword
+}
+
+// leave ends the proof that is under way, if any.
+func (e *Exchange) leave(now time.Time) {
+	p := e.proof
+	e.proof = nil
+	if p == nil || p.response == nil || p.decided {
+		return
+	}
+	e.left |= p.request.Mode
+	ev := e.event(acl.EventPair, p.request.Mode)
+	ev.Outcome, ev.Code, ev.Detail = acl.OutcomeRefused, latchkey.CodeWrongPassword, "no confirmation came"
+	e.host.event(ev)
+	e.spent(now, p)
+}
+
+// spent looks whether p, which failed, was the last try of its password.
+func (e *Exchange) spent(now time.Time, p *proof) {
+	left := e.host.store.View(func(tx *acl.Tx) error { return p.password.check(tx, now, e.peer) })
+	if p.last && isWorn(left) {
+		e.worn(p.request)
+	}
 }
 
 // worn tells, once, that a password was tried in vain for the last time: when that

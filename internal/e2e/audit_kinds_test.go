@@ -94,8 +94,11 @@ func TestEverythingIsWrittenDown(t *testing.T) {
 	does("a mode", conn.SetPairing(ctx, pairing.LocalOpen, true, time.Hour))
 	refused("a mode without a password", conn.SetPairing(ctx, pairing.PasswordOpen, true, time.Hour))
 
-	guess := pairing.Request{Mode: pairing.Invite, Invite: invitation.Invite}
-	refused("a wrong password", suit(t, td, newIdentity(t), "127.0.0.1").guess(guess, "nonsense"))
+	guesser := closing(newClient(t)) // it stops when it sees that the password is another
+	_, err = guesser.Pair(ctx, invitation, client.PairOptions{Password: latchkey.NewSecret("nonsense nonsense")})
+	if !errors.Is(err, latchkey.ErrWrongPassword) {
+		t.Errorf("a wrong password: %v", err)
+	}
 	does("the right one", second(closing(newClient(t)).Pair(ctx, invitation, client.PairOptions{Alias: "home"})))
 
 	bearer := closing(stranger(t, td))
@@ -132,11 +135,15 @@ func TestEverythingIsWrittenDown(t *testing.T) {
 		acl.EventPolicy: both, acl.EventToken: both, acl.EventSettings: both,
 	}
 	found := make(map[written]int)
+	wrong := uint64(0)
 	for r, err := range audit.Read(dir, audit.Filter{}) {
 		if err != nil {
 			t.Fatal(err)
 		}
 		found[written{r.Kind, r.Outcome}]++
+		if r.Kind == acl.EventPair && r.Code == latchkey.CodeWrongPassword {
+			wrong += max(1, r.Repeats)
+		}
 	}
 	for kind, outcomes := range want {
 		for _, o := range outcomes {
@@ -149,6 +156,9 @@ func TestEverythingIsWrittenDown(t *testing.T) {
 		if want[w.kind] == nil && w.kind != audit.KindCheckpoint {
 			t.Errorf("a record of %s, %s", w.kind, w.outcome)
 		}
+	}
+	if wrong != 1 {
+		t.Errorf("%d records of one wrong password", wrong)
 	}
 	report, err := audit.Verify(dir, key.Public(), access.Anchor())
 	t.Logf("%+v", report)
