@@ -58,14 +58,26 @@ func ended(o *Observation) bool {
 	}
 }
 
-// register observes with the token "obs" and returns the observation.
+// register observes with the token "obs" and returns the observation once
+// notifications may go out, which is a moment after the answer did.
 func register(t *testing.T, r *raw, s *source) *Observation {
 	t.Helper()
 	got := r.ask(con(1, "obs", GET, codec.Observe, 0, codec.URIPath, "a"))
 	if got.code != Content || got.observes() == NoObserve {
 		t.Fatalf("registration got %v", got)
 	}
-	return <-s.came
+	o := <-s.came
+	for deadline := time.Now().Add(10 * time.Second); ; time.Sleep(time.Millisecond) {
+		o.e.mu.Lock()
+		active := o.active
+		o.e.mu.Unlock()
+		if active {
+			return o
+		}
+		if time.Now().After(deadline) {
+			t.Fatal("the observation does not begin")
+		}
+	}
 }
 
 func TestNotify(t *testing.T) {
