@@ -32,7 +32,8 @@ func (s *Store) Lookup(fp latchkey.Fingerprint) (Subject, bool) {
 // token's scope and until it expires. It returns nil, or an error that is
 // latchkey.ErrUnpaired for peers whose key belongs to nobody and who bring no
 // token, latchkey.ErrTokenExpired for those whose token has expired, and
-// latchkey.ErrForbidden for all others.
+// latchkey.ErrForbidden for all others. Strangers may pair:* and token:login at
+// most, whatever policies role unpaired has.
 //
 // Who the peer is comes from r.Peer and the present state alone. Where r.User or
 // r.Role say something else they are out of date, and the request is refused.
@@ -151,7 +152,20 @@ func (st *state) judge(r *Request, trace *[]Step, fresh bool) judgement {
 	}
 	facts.User, facts.Role = j.subject.User, j.subject.Role
 	j.verdict = decide(&facts, policies, trace)
+	if j.effect == Allow && !j.subject.may(r.Action) {
+		j.verdict = verdict{}
+		return j.refuse("%s", strangersOnly)
+	}
 	return j
+}
+
+// strangersOnly is why strangers are refused what a policy allows them.
+const strangersOnly = "strangers may pair and show a token, nothing else, whatever their policies allow"
+
+// may reports whether policies can allow an action to s. What everybody may who
+// finds the device is not left to a slip in a policy.
+func (s Subject) may(a Action) bool {
+	return s.Role != RoleUnpaired || strings.HasPrefix(string(a), "pair:") || a == TokenLogin
 }
 
 // stale says why a request must be refused before any policy is asked.

@@ -252,3 +252,42 @@ func TestExpiredCannotPair(t *testing.T) {
 		t.Error(err)
 	}
 }
+
+// Strangers pair and show tokens, even where their role allows everything. What it
+// denies it denies in its own way.
+func TestStrangersAreBounded(t *testing.T) {
+	s := newStore(t)
+	update(t, s, func(tx *Tx) error {
+		lock, err := NewPolicy("lock", Statement{Effect: Deny, Actions: []string{"coap:put"}, Resources: []string{"/lock"}, Mode: Disconnect})
+		return errors.Join(err, tx.PutPolicy(lock), tx.PutRole(Role{Name: RoleUnpaired, Policies: []string{RoleAdmin, "lock"}}))
+	})
+	rules, err := s.Rules()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, a := range append([]Action{"user:list", "firmware:update", "pairs:read", "token:logout"}, known...) {
+		r := Request{Peer: fingerprint(9), Action: a, Resource: "/x"}
+		want := strings.HasPrefix(string(a), "pair:") || a == TokenLogin
+		if err := s.Authorize(t.Context(), &r); (err == nil) != want || err != nil && !errors.Is(err, latchkey.ErrUnpaired) {
+			t.Errorf("%s: %v", a, err)
+		}
+		for _, peer := range []Request{{Peer: r.Peer}, {Role: RoleUnpaired}} {
+			peer.Action, peer.Resource = r.Action, r.Resource
+			d := s.Explain(&peer)
+			if (d.Effect == Allow) != want || !want && (d.Effect != NoMatch || d.Reason != strangersOnly || len(d.Trace) == 0) {
+				t.Errorf("%s: explained %+v", a, d)
+			}
+		}
+		expect := ExpectRefuse
+		if want {
+			expect = ExpectAllow
+		}
+		d := &Document{Cases: []Case{{Expect: expect, Role: RoleUnpaired, Request: r}}}
+		if failed := d.Check(rules); failed != nil {
+			t.Errorf("%s: as a test: %v", a, failed)
+		}
+	}
+	if d := s.Explain(&Request{Peer: fingerprint(9), Action: CoAPPut, Resource: "/lock"}); d.Effect != Deny || d.Mode != Disconnect {
+		t.Errorf("what is denied: %+v", d)
+	}
+}

@@ -87,5 +87,8 @@ func (st *state) run(c Case) (Decision, error) {
 	}
 	decision := Evaluate(&r, policies...)
 	decision.Subject = Subject{User: r.User, Role: r.Role}
+	if decision.Effect == Allow && role == RoleUnpaired && !(Subject{Role: role}).may(r.Action) {
+		decision = Decision{Effect: NoMatch, Reason: strangersOnly, Subject: decision.Subject, Trace: decision.Trace}
+	}
 	return decision, nil
 }

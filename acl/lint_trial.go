@@ -57,7 +57,8 @@ func (e *trial) show() *Example {
 	switch {
 	case c.User != "":
 		c.Role = ""
-	case c.Role == "":
+	case c.Role == "" || c.Role == RoleUnpaired: // as a stranger's it would be refused even so
+		c.Role = ""
 		for _, p := range e.holder.policies {
 			c.Policies = append(c.Policies, p.name)
 		}
