@@ -14,7 +14,7 @@ import (
 
 func (p *program) key() *cobra.Command {
 	c := &cobra.Command{Use: "key", Short: "Administer keys on a device, your own or other users'"}
-	c.AddCommand(p.keyAdd(), p.keyRename(), p.keyRemove())
+	c.AddCommand(p.keyAdd(), p.keyRename(), p.keyExpire(), p.keyPolicies(), p.keyRemove())
 	return c
 }
 
@@ -91,6 +91,57 @@ func (p *program) keyRename() *cobra.Command {
 			}
 			return p.printUser(changed)
 		})
+}
+
+// rekey makes a command that changes what a key may do, or for how long.
+func (p *program) rekey(c *cobra.Command, args int, read func(args []string) (client.KeyChange, error)) *cobra.Command {
+	var force bool
+	var k client.KeyChange
+	c = p.owned(c, args, func(ctx context.Context, conn *client.Conn, u client.Account, key latchkey.Fingerprint, t client.Terms, _ []string) error {
+		t.Force = force
+		changed, err := conn.ChangeKey(ctx, u.Name, key, k, t)
+		if err != nil {
+			err = p.noKey(err, u)
+			if k.Policies != nil {
+				err = p.instead(err, latchkey.ErrNotFound, "latchkey user show "+p.alias+" "+clean(u.Name)+", latchkey policy list "+p.alias)
+			}
+			return p.lastAdmin(err, u, force)
+		}
+		return p.printUser(changed)
+	})
+	run := c.RunE
+	c.RunE = func(c *cobra.Command, args []string) (err error) {
+		if k, err = read(args[2:]); err != nil {
+			return err
+		}
+		return run(c, args)
+	}
+	c.Flags().BoolVar(&force, "force", false, forceText)
+	return c
+}
+
+func (p *program) keyExpire() *cobra.Command {
+	c := p.rekey(&cobra.Command{
+		Use:   "expire ALIAS FINGERPRINT WHEN",
+		Short: "Say when a key ends; its user stays",
+		Long: "Say when a key ends; its user stays. A key of your own can only end earlier.\n" +
+			cli.WhenArg,
+		Example: "  latchkey key expire home FINGERPRINT 30d --user bob",
+	}, 2, func(args []string) (client.KeyChange, error) {
+		when, err := parseWhen("WHEN", args[0])
+		return client.KeyChange{Expires: &when}, err
+	})
+	return cli.CompleteArgs(c, p.aliases, cli.Choices[string](), cli.Choices("never"))
+}
+
+func (p *program) keyPolicies() *cobra.Command {
+	return attaching(p.rekey(&cobra.Command{
+		Use:     "policies ALIAS FINGERPRINT [POLICY]...",
+		Short:   "Say which policies hold for a key beside those of its user",
+		Example: "  latchkey key policies home FINGERPRINT evenings --user bob",
+	}, 1, func(args []string) (client.KeyChange, error) {
+		return client.KeyChange{Policies: &args}, nil
+	}), "user")
 }
 
 func (p *program) keyRemove() *cobra.Command {

@@ -49,7 +49,7 @@ func cleanAll(names []string) string {
 	if len(names) == 0 {
 		return "none"
 	}
-	return clean(strings.Join(names, " "))
+	return clean(strings.Join(names, ", "))
 }
 
 func (p *program) policy() *cobra.Command {

@@ -6,6 +6,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/latchkey-dev/latchkey"
 	"github.com/latchkey-dev/latchkey/client"
 	"github.com/latchkey-dev/latchkey/internal/cli"
 )
@@ -27,7 +28,7 @@ func (p *program) remote(c *cobra.Command, args int, run func(*cobra.Command, *c
 
 func (p *program) user() *cobra.Command {
 	c := &cobra.Command{Use: "user", Short: "Administer the users of a device from afar"}
-	c.AddCommand(p.userList(), p.userShow(), p.userAdd(), p.userRemove(), p.userRename(), p.userRole(), p.userExpire())
+	c.AddCommand(p.userList(), p.userShow(), p.userAdd(), p.userRemove(), p.userRename(), p.userRole(), p.userExpire(), p.userPolicies())
 	return c
 }
 
@@ -70,6 +71,9 @@ func (p *program) printUser(u client.Account) error {
 		text := fmt.Sprintf("%s %q, %s, %s", k.Fingerprint, k.Name, clean(k.Origin), stamp(k.Added))
 		if !k.Expires.IsZero() {
 			text += ", expires " + stamp(k.Expires)
+		}
+		if len(k.Policies) > 0 {
+			text += ", policies " + cleanAll(k.Policies)
 		}
 		t.Add("key", text)
 	}
@@ -198,7 +202,7 @@ func (p *program) userExpire() *cobra.Command {
 	c := p.change(&cobra.Command{
 		Use:     "expire ALIAS USER WHEN",
 		Short:   "Say when all access of a user ends",
-		Long:    "Say when all access of a user ends. WHEN is " + whenText + ", or never.",
+		Long:    "Say when all access of a user ends.\n" + cli.WhenArg,
 		Example: "  latchkey user expire home bob 30d",
 	}, 2, true,
 		func(c *cobra.Command, conn *client.Conn, u client.Account, t client.Terms, args []string) error {
@@ -212,4 +216,34 @@ func (p *program) userExpire() *cobra.Command {
 		return run(c, args)
 	}
 	return cli.CompleteArgs(c, p.aliases, cli.Choices[string](), cli.Choices("never"))
+}
+
+func (p *program) userPolicies() *cobra.Command {
+	return attaching(p.change(&cobra.Command{
+		Use:     "policies ALIAS USER [POLICY]...",
+		Short:   "Say which policies hold for a user beside those of its role",
+		Example: "  latchkey user policies home bob evenings\n  latchkey user policies home bob --none",
+	}, 1, true, func(c *cobra.Command, conn *client.Conn, u client.Account, t client.Terms, args []string) error {
+		changed, err := conn.SetPolicies(c.Context(), u.Name, args[1:], t)
+		if err != nil {
+			return p.instead(err, latchkey.ErrNotFound, "latchkey policy list "+p.alias)
+		}
+		return p.printUser(changed)
+	}), "role")
+}
+
+// attaching makes c, whose first two arguments say to what, take policies or
+// --none behind them; of says what has others.
+func attaching(c *cobra.Command, of string) *cobra.Command {
+	var none bool
+	c.Args = cobra.MinimumNArgs(2)
+	run := c.RunE
+	c.RunE = func(c *cobra.Command, args []string) error {
+		if none == (len(args) > 2) {
+			return cli.Usage("give either policies or --none")
+		}
+		return run(c, args)
+	}
+	c.Flags().BoolVar(&none, "none", false, "no policies but those of the "+of)
+	return c
 }

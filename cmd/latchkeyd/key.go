@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"time"
 
 	"github.com/spf13/cobra"
 
@@ -12,7 +13,7 @@ import (
 
 func (p *program) key() *cobra.Command {
 	c := &cobra.Command{Use: "key", Short: "Administer keys of users"}
-	c.AddCommand(p.keyAdd(), p.keyRename(), p.keyRemove())
+	c.AddCommand(p.keyAdd(), p.keyRename(), p.keyExpire(), p.keyPolicies(), p.keyRemove())
 	return c
 }
 
@@ -47,6 +48,48 @@ func (p *program) keyRename() *cobra.Command {
 		})
 	p.first(c, readKey(&key))
 	return cli.CompleteArgs(terms(c, &t, false), p.keys())
+}
+
+func (p *program) keyExpire() *cobra.Command {
+	var t daemon.Terms
+	var key latchkey.Fingerprint
+	var when time.Time
+	c := p.command(&cobra.Command{
+		Use:     "expire FINGERPRINT WHEN",
+		Short:   "Say when a key ends; its user stays",
+		Long:    "Say when a key ends; its user stays.\n" + cli.WhenArg,
+		Example: "  latchkeyd key expire FINGERPRINT 30d",
+	}, cobra.ExactArgs(2), func(ctx context.Context, control *daemon.Control, _ []string) error {
+		return p.printUser(control.SetKeyExpiry(ctx, key, when, t))
+	})
+	p.first(c, func(args []string) (err error) {
+		if err = readKey(&key)(args); err == nil {
+			when, err = cli.ParseWhen("WHEN", args[1])
+		}
+		return err
+	})
+	return cli.CompleteArgs(terms(c, &t, true), p.keys(), cli.Choices("never"))
+}
+
+func (p *program) keyPolicies() *cobra.Command {
+	var t daemon.Terms
+	var key latchkey.Fingerprint
+	var none bool
+	c := p.command(&cobra.Command{
+		Use:     "policies FINGERPRINT [POLICY]...",
+		Short:   "Say which policies hold for a key beside those of its user",
+		Example: "  latchkeyd key policies FINGERPRINT evenings\n  latchkeyd key policies FINGERPRINT --none",
+	}, cobra.MinimumNArgs(1), func(ctx context.Context, control *daemon.Control, args []string) error {
+		return p.printUser(control.SetKeyPolicies(ctx, key, args[1:], t))
+	})
+	p.first(c, func(args []string) error {
+		if err := someOrNone(args[1:], none); err != nil {
+			return err
+		}
+		return readKey(&key)(args)
+	})
+	c.Flags().BoolVar(&none, "none", false, "no policies but those of the user")
+	return cli.CompleteArgs(terms(c, &t, true), p.attaching(p.keys())...)
 }
 
 func (p *program) keyRemove() *cobra.Command {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"slices"
+	"strings"
 
 	"github.com/spf13/cobra"
 
@@ -80,6 +81,9 @@ func (p *program) printUser(u acl.Account, err error) error {
 		text := fmt.Sprintf("%s %q, %s, %s", k.Fingerprint, k.Name, k.Origin, cli.Stamp(k.Added))
 		if !k.Expires.IsZero() {
 			text += ", expires " + cli.Stamp(k.Expires)
+		}
+		if len(k.Policies) > 0 {
+			text += ", policies " + strings.Join(k.Policies, ", ")
 		}
 		t.Add("key", text)
 	}
@@ -174,7 +178,7 @@ func (p *program) userExpire() *cobra.Command {
 	c := p.command(&cobra.Command{
 		Use:     "expire NAME WHEN",
 		Short:   "Say when all access of a user ends",
-		Long:    "Say when all access of a user ends. WHEN is a time such as 2027-01-31T12:00:00Z, a\nduration from now such as 24h or 30d, or never.",
+		Long:    "Say when all access of a user ends.\n" + cli.WhenArg,
 		Example: "  latchkeyd user expire bob 30d",
 	}, cobra.ExactArgs(2), func(ctx context.Context, control *daemon.Control, args []string) error {
 		when, err := cli.ParseWhen("WHEN", args[1])
@@ -197,11 +201,21 @@ func (p *program) userPolicies() *cobra.Command {
 		return p.printUser(control.SetPolicies(ctx, args[0], args[1:], t))
 	})
 	p.first(c, func(args []string) error {
-		if none == (len(args) > 1) {
-			return cli.Usage("give either policies or --none")
-		}
-		return nil
+		return someOrNone(args[1:], none)
 	})
 	c.Flags().BoolVar(&none, "none", false, "no policies but those of the role")
-	return cli.CompleteArgs(terms(c, &t, true), slices.Concat([]cli.Choice{p.userNames()}, slices.Repeat([]cli.Choice{p.policyNames()}, acl.MaxAttached))...)
+	return cli.CompleteArgs(terms(c, &t, true), p.attaching(p.userNames())...)
+}
+
+// someOrNone checks that no policies are meant when none are given.
+func someOrNone(policies []string, none bool) error {
+	if none == (len(policies) > 0) {
+		return cli.Usage("give either policies or --none")
+	}
+	return nil
+}
+
+// attaching offers what policies are attached to, and then policies.
+func (p *program) attaching(to cli.Choice) []cli.Choice {
+	return append([]cli.Choice{to}, slices.Repeat([]cli.Choice{p.policyNames()}, acl.MaxAttached)...)
 }

@@ -9,6 +9,10 @@ import (
 // WhenText says what ParseWhen reads.
 const WhenText = "a `TIME` such as 2027-01-31T12:00:00Z, or a duration from now such as 24h or 30d"
 
+// WhenArg says the same of an argument, on lines of their own.
+const WhenArg = `WHEN is a time such as 2027-01-31T12:00:00Z, a duration from now such as 24h or
+30d, or never.`
+
 // ParseWhen reads a moment: a time (RFC 3339), a duration from now, or never,
 // which is the zero time, as is nothing. what is for the error.
 func ParseWhen(what, s string) (time.Time, error) {

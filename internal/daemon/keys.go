@@ -21,8 +21,10 @@ type NewKey struct {
 
 // keyChange is a change of one key, whoever has it.
 type keyChange struct {
-	Key  latchkey.Fingerprint `json:"key"`
-	Name string               `json:"name,omitempty"`
+	Key      latchkey.Fingerprint `json:"key"`
+	Name     string               `json:"name,omitempty"`
+	Expires  time.Time            `json:"expires,omitzero"`
+	Policies []string             `json:"policies,omitempty"`
 	Terms
 }
 
@@ -33,7 +35,19 @@ func (c *Control) AddKey(ctx context.Context, k NewKey) (acl.Account, error) {
 
 // RenameKey gives a key another name, and returns whose it is.
 func (c *Control) RenameKey(ctx context.Context, key latchkey.Fingerprint, name string, t Terms) (acl.Account, error) {
-	return admin.Call[acl.Account](ctx, c.backend, opKeyRename, keyChange{key, name, t})
+	return admin.Call[acl.Account](ctx, c.backend, opKeyRename, keyChange{Key: key, Name: name, Terms: t})
+}
+
+// SetKeyExpiry says when a key ends; the zero time is never. It returns whose
+// key it is.
+func (c *Control) SetKeyExpiry(ctx context.Context, key latchkey.Fingerprint, at time.Time, t Terms) (acl.Account, error) {
+	return admin.Call[acl.Account](ctx, c.backend, opKeyExpire, keyChange{Key: key, Expires: at, Terms: t})
+}
+
+// SetKeyPolicies says which policies hold for a key beside those of its user. It
+// returns whose key it is.
+func (c *Control) SetKeyPolicies(ctx context.Context, key latchkey.Fingerprint, policies []string, t Terms) (acl.Account, error) {
+	return admin.Call[acl.Account](ctx, c.backend, opKeyPolicies, keyChange{Key: key, Policies: policies, Terms: t})
 }
 
 // RemoveKey removes one key. Its user stays.
@@ -49,12 +63,25 @@ func (a *administrator) addKey(_ context.Context, in NewKey) (acl.Account, error
 }
 
 func (a *administrator) renameKey(_ context.Context, in keyChange) (acl.Account, error) {
-	return change(a, help{missing: listUsers, terms: in.Terms}, func(r *roster.Roster) (acl.Account, error) {
+	return a.changeKey(in, listUsers, roster.KeyChange{Name: &in.Name})
+}
+
+func (a *administrator) setKeyExpiry(_ context.Context, in keyChange) (acl.Account, error) {
+	return a.changeKey(in, listUsers, roster.KeyChange{Expires: &in.Expires})
+}
+
+func (a *administrator) setKeyPolicies(_ context.Context, in keyChange) (acl.Account, error) {
+	return a.changeKey(in, listUsers+", latchkeyd policy show", roster.KeyChange{Policies: &in.Policies})
+}
+
+// changeKey makes a change to a key, whoever has it.
+func (a *administrator) changeKey(in keyChange, missing string, c roster.KeyChange) (acl.Account, error) {
+	return change(a, help{missing: missing, terms: in.Terms}, func(r *roster.Roster) (acl.Account, error) {
 		owner, err := r.Owner(in.Key)
 		if err != nil {
 			return acl.Account{}, err
 		}
-		return r.ChangeKey(console, owner, in.Key, roster.KeyChange{Name: &in.Name}, in.roster())
+		return r.ChangeKey(console, owner, in.Key, c, in.roster())
 	})
 }
 

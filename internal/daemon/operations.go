@@ -31,6 +31,8 @@ const (
 	opKeyAdd        = "key/add"
 	opKeyRename     = "key/rename"
 	opKeyRemove     = "key/remove"
+	opKeyExpire     = "key/expire"
+	opKeyPolicies   = "key/policies"
 	opRoleList      = "role/list"
 	opRoleShow      = "role/show"
 	opRolePut       = "role/put"
@@ -71,6 +73,8 @@ var operations = admin.Table[*administrator]{
 	opKeyAdd:        admin.Op((*administrator).addKey),
 	opKeyRename:     admin.Op((*administrator).renameKey),
 	opKeyRemove:     admin.Op((*administrator).removeKey),
+	opKeyExpire:     admin.Op((*administrator).setKeyExpiry),
+	opKeyPolicies:   admin.Op((*administrator).setKeyPolicies),
 	opRoleList:      admin.Op((*administrator).roles),
 	opRoleShow:      admin.Op((*administrator).role),
 	opRolePut:       admin.Op((*administrator).putRole),
