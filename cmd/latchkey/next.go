@@ -75,13 +75,32 @@ func (p *program) nextOf(err error) string {
 	return ""
 }
 
+// otherKey finds the key of a device that is not the one known here, if nothing
+// else answered. What a basestation says besides does not count: it only keeps the
+// gate, and often to the device that was here before.
+func otherKey(err error) (changed *latchkey.IdentityError) {
+	var dial *client.DialError
+	if errors.As(err, &changed) || !errors.As(err, &dial) {
+		return changed
+	}
+	for _, t := range dial.Tries {
+		here, base := (*latchkey.IdentityError)(nil), (*client.BasestationError)(nil)
+		switch {
+		case errors.As(t.Err, &here):
+			changed = here
+		case !errors.As(t.Err, &base):
+			return nil
+		}
+	}
+	return changed
+}
+
 // next is the step after an error that names none itself.
 func (p *program) next(err error) string {
 	if meanwhile(err) {
 		return "repeat the command"
 	}
-	var changed *latchkey.IdentityError
-	if errors.As(err, &changed) && len(changed.Want) > 0 {
+	if changed := otherKey(err); changed != nil && len(changed.Want) > 0 {
 		return "latchkey trust " + changed.Device + " " + changed.Got.String() + ", but only if the device was replaced on purpose"
 	}
 	if step := p.nextOf(err); step != "" {

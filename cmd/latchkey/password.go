@@ -96,13 +96,13 @@ func (p *program) readSecret(ctx context.Context, question string) (string, erro
 
 // explainPair says what to do when a pairing is not possible as it was tried.
 func explainPair(err error, url *latchkey.PairingURL) error {
-	var changed *latchkey.IdentityError
+	changed := otherKey(err)
 	var missing *pairing.MissingError
 	switch {
-	case errors.Is(err, latchkey.ErrConflict) && errors.As(err, &changed):
+	case errors.Is(err, latchkey.ErrConflict) && changed != nil:
 		return cli.WithNext(err, "choose another alias with --as; or, only if the device was replaced on purpose, latchkey trust "+
 			changed.Device+" "+changed.Got.String())
-	case errors.As(err, &changed):
+	case changed != nil:
 		return cli.WithNext(err, "compare with \"latchkeyd fingerprint\" on the device, and do not pair unless they are the same")
 	case errors.Is(err, latchkey.ErrConflict):
 		return cli.WithNext(err, "choose another name with --user")
