@@ -97,6 +97,7 @@ func act(a *administrator, h help, do func(*roster.Roster) error) (admin.None, e
 // advise puts the step that helps to an error.
 func (a *administrator) advise(err error, h help) error {
 	var known *admin.Error
+	var door *roster.LintError
 	switch {
 	case err == nil, errors.As(err, &known):
 		return err
@@ -106,6 +107,8 @@ func (a *administrator) advise(err error, h help) error {
 		return admin.Fail(err, "make room on the disk and repeat the command", "nothing was changed, since no daemon runs that could hold what is not on disk: %v", err)
 	case errors.Is(err, acl.ErrLastAdmin):
 		return admin.Fail(err, "give another user with a key the role admin first, or repeat with --force", "%v", acl.ErrLastAdmin)
+	case errors.As(err, &door):
+		return admin.Fail(err, "narrow it: "+door.Findings[0].Fix+"; or, if it is meant, repeat with --force", "%v", door)
 	case errors.Is(err, latchkey.ErrConflict) && h.terms.Version != "":
 		return admin.Fail(err, "look at it again, and repeat the command with the version that is there now", "%s", reason(err))
 	case errors.Is(err, latchkey.ErrConflict):

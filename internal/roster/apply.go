@@ -46,17 +46,23 @@ var errDry = errors.New("roster: only tried")
 // Apply puts the policies and roles of a document in the place of those of the same
 // names, all in one change; others stay. Its tests run before that, on the rules
 // that the store has then. If any fails the error is a *TestError, and nothing is
-// changed. A trial stops there, and tells what would become of everything.
+// changed; likewise, unless the terms force it, if what comes of it most likely opens a
+// door by mistake, which is a *LintError. A trial stops there, and tells what would
+// become of everything.
 func (r *Roster) Apply(a Actor, d *acl.Document, t Terms, trial bool) (list []Applied, err error) {
 	err = r.commit(a, t, func(tx *acl.Tx) error {
-		base := acl.Rules{Policies: tx.Policies(), Roles: tx.Roles(), Users: tx.Users()}
+		base := rulesOf(tx)
 		if err := d.Resolve(base); err != nil {
 			return err
 		}
 		if failed := d.Check(base); len(failed) > 0 {
 			return &TestError{failed}
 		}
-		if list, err = put(tx, d); err != nil {
+		err := linted(tx, t, func() (err error) {
+			list, err = put(tx, d)
+			return err
+		})
+		if err != nil {
 			return err
 		}
 		if trial {

@@ -66,7 +66,7 @@ func (a Actor) is(user string) bool { return !a.Console && a.User != "" && a.Use
 // and protect the last administrator.
 type Terms struct {
 	Version string // that the actor has seen; "": any. Another one there: latchkey.ErrConflict
-	Force   bool   // it may leave nobody who could undo it from afar
+	Force   bool   // it may leave nobody who could undo it from afar, or open a door
 }
 
 // A deed is an attempt at one change, for the record.

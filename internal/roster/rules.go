@@ -51,7 +51,8 @@ func findRole(tx *acl.Tx, name string) (Role, error) {
 	return Role{role, tx.RoleVersion(name)}, nil
 }
 
-// PutRole adds a role, or replaces the one of that name.
+// PutRole adds a role, or replaces the one of that name. One that most likely opens
+// a door by mistake is a *LintError, unless the terms force it.
 func (r *Roster) PutRole(a Actor, role acl.Role, t Terms) (out Role, err error) {
 	d := deed{kind: acl.EventRole, action: acl.RolePut, object: role.Name, detail: "policies " + list(role.Policies) + ", includes " + list(role.Includes)}
 	err = r.do(a, t, d, func(tx *acl.Tx) error {
@@ -63,7 +64,7 @@ func (r *Roster) PutRole(a Actor, role acl.Role, t Terms) (out Role, err error) 
 			}
 		}
 		before := tx.RoleVersion(role.Name)
-		if err := tx.PutRole(role); err != nil {
+		if err := linted(tx, t, func() error { return tx.PutRole(role) }); err != nil {
 			return err
 		}
 		if out, err = findRole(tx, role.Name); err != nil {
@@ -131,7 +132,8 @@ func holders(tx *acl.Tx) map[string][]string {
 	return roles
 }
 
-// PutPolicy adds a policy, or replaces the one of that name.
+// PutPolicy adds a policy, or replaces the one of that name. One that most likely
+// opens a door by mistake is a *LintError, unless the terms force it.
 func (r *Roster) PutPolicy(a Actor, p *acl.Policy, t Terms) (out Policy, err error) {
 	d := deed{kind: acl.EventPolicy, action: acl.PolicyPut, object: p.Name(), detail: fmt.Sprintf("%d statements", len(p.Statements()))}
 	err = r.do(a, t, d, func(tx *acl.Tx) error {
@@ -143,7 +145,7 @@ func (r *Roster) PutPolicy(a Actor, p *acl.Policy, t Terms) (out Policy, err err
 			}
 		}
 		before := tx.PolicyVersion(p.Name())
-		if err := tx.PutPolicy(p); err != nil {
+		if err := linted(tx, t, func() error { return tx.PutPolicy(p) }); err != nil {
 			return err
 		}
 		if out, err = findPolicy(tx, p.Name()); err != nil {
