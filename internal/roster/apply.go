@@ -48,11 +48,15 @@ var errDry = errors.New("roster: only tried")
 // that the store has then. If any fails the error is a *TestError, and nothing is
 // changed; likewise, unless the terms force it, if what comes of it most likely opens a
 // door by mistake, which is a *LintError. A trial stops there, and tells what would
-// become of everything.
+// become of everything. The version of the terms is that of the only policy; a
+// document of anything else has none.
 func (r *Roster) Apply(a Actor, d *acl.Document, t Terms, trial bool) (list []Applied, err error) {
 	err = r.commit(a, t, func(tx *acl.Tx) error {
 		base := rulesOf(tx)
 		if err := d.Resolve(base); err != nil {
+			return err
+		}
+		if err := seen(tx, d, t.Version); err != nil {
 			return err
 		}
 		if failed := d.Check(base); len(failed) > 0 {
@@ -78,6 +82,17 @@ func (r *Roster) Apply(a Actor, d *acl.Document, t Terms, trial bool) (list []Ap
 	}
 	r.recordApplied(a, d, list, err)
 	return list, err
+}
+
+// seen refuses a document whose only policy is there at another version.
+func seen(tx *acl.Tx, d *acl.Document, version string) error {
+	if version == "" {
+		return nil
+	}
+	if len(d.Policies) != 1 || len(d.Roles) > 0 {
+		return fmt.Errorf("%w: only a document of one policy has a version", latchkey.ErrProtocol)
+	}
+	return unpassed(tx, d.Policies[0].Name(), version)
 }
 
 // put puts what is different into the store.

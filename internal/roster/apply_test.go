@@ -72,3 +72,34 @@ func TestApplyRefused(t *testing.T) {
 		}
 	}
 }
+
+// TestApplyVersion: a policy that somebody else has changed is not overwritten, not
+// even tried.
+func TestApplyVersion(t *testing.T) {
+	d := newDesk(t)
+	d.put(d.policy("own", allow("coap:get")))
+	was, err := d.Policy("own")
+	if err != nil {
+		t.Fatal(err)
+	}
+	mine := document(t, `{"name": "own", "statements": []}`)
+	for _, version := range []string{Absent, "0000000000000000"} {
+		for _, trial := range []bool{false, true} {
+			if _, err := d.Apply(d.olga, mine, Terms{Version: version, Force: true}, trial); !errors.Is(err, latchkey.ErrConflict) {
+				t.Errorf("version %s: %v", version, err)
+			}
+		}
+	}
+	if _, err := d.Apply(d.olga, document(t, evenings), Terms{Version: was.Version}, false); !errors.Is(err, latchkey.ErrProtocol) {
+		t.Errorf("several at one version: %v", err)
+	}
+	if _, err := d.Apply(d.olga, mine, Terms{Version: was.Version}, false); err != nil {
+		t.Error(err)
+	}
+	if _, err := d.Apply(d.olga, document(t, `{"name": "own", "statements": []}`), Terms{Version: was.Version}, false); !errors.Is(err, latchkey.ErrConflict) {
+		t.Errorf("again: %v", err)
+	}
+	if _, err := d.Apply(d.olga, document(t, `{"name": "fresh", "statements": []}`), Terms{Version: Absent}, false); err != nil {
+		t.Error(err)
+	}
+}

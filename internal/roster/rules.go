@@ -137,12 +137,8 @@ func holders(tx *acl.Tx) map[string][]string {
 func (r *Roster) PutPolicy(a Actor, p *acl.Policy, t Terms) (out Policy, err error) {
 	d := deed{kind: acl.EventPolicy, action: acl.PolicyPut, object: p.Name(), detail: fmt.Sprintf("%d statements", len(p.Statements()))}
 	err = r.do(a, t, d, func(tx *acl.Tx) error {
-		if _, exists := tx.Policy(p.Name()); exists && t.Version == Absent {
-			return fmt.Errorf("policy %q is there already: %w", p.Name(), latchkey.ErrConflict)
-		} else if exists || t.Version != Absent {
-			if err := tx.CheckPolicyVersion(p.Name(), t.Version); err != nil {
-				return err
-			}
+		if err := unpassed(tx, p.Name(), t.Version); err != nil {
+			return err
 		}
 		before := tx.PolicyVersion(p.Name())
 		if err := linted(tx, t, func() error { return tx.PutPolicy(p) }); err != nil {
@@ -154,6 +150,17 @@ func (r *Roster) PutPolicy(a Actor, p *acl.Policy, t Terms) (out Policy, err err
 		return same(tx, before, out.Version)
 	})
 	return out, err
+}
+
+// unpassed refuses the change of a policy that is there at another version.
+func unpassed(tx *acl.Tx, name, version string) error {
+	switch _, exists := tx.Policy(name); {
+	case !exists && version == Absent:
+		return nil
+	case exists && version == Absent:
+		return fmt.Errorf("policy %q is there already: %w", name, latchkey.ErrConflict)
+	}
+	return tx.CheckPolicyVersion(name, version)
 }
 
 // RemovePolicy removes a policy that no role, user or key has.
