@@ -212,7 +212,7 @@ func (c *Conn) Close() error {
 // explain makes the end of a session, rather than of one exchange, the reason
 // of a failure.
 func (l *link) explain(err error) error {
-	if cause := l.cause(); cause != nil && !errors.Is(err, context.Canceled) && !errors.Is(err, context.DeadlineExceeded) {
+	if cause := ending(l.session.Reason()); cause != nil && !errors.Is(err, context.Canceled) && !errors.Is(err, context.DeadlineExceeded) {
 		return cause
 	}
 	return err

@@ -129,6 +129,7 @@ func (s *Session) dispatch(b []byte) {
 		s.mu.Lock()
 		s.said = reason(b)
 		s.mu.Unlock()
+		s.streams.Ending(s.farewell())             // before they are reset, which says less
 		s.start(func() { s.finish(s.farewell()) }) // in case close_notify is lost
 	case b[0] >= coapFirst && b[0] <= coapLast:
 		s.coap.Deliver(b)
@@ -190,6 +191,18 @@ func (s *Session) finish(cause error) {
 
 // Context ends with the session; context.Cause says why.
 func (s *Session) Context() context.Context { return s.ctx }
+
+// Reason returns why the session has ended or, by the word of the peer, is about
+// to; nil while it goes on.
+func (s *Session) Reason() error {
+	s.mu.Lock()
+	said := s.said
+	s.mu.Unlock()
+	if cause := context.Cause(s.ctx); cause != nil || said == 0 {
+		return cause
+	}
+	return s.farewell()
+}
 
 // Peer returns what the handshake proved.
 func (s *Session) Peer() secure.Peer { return s.conn.Peer() }

@@ -39,6 +39,8 @@ type Mux struct {
 	turns   chan struct{} // holds an element for each open of ours that has no answer
 	places  chan struct{} // and for each that the peer has not closed
 	ready   chan struct{} // closed when assoc is set
+	gone    chan struct{} // closed when the association is over
+	told    chan struct{} // closed when cause is set
 	wg      sync.WaitGroup
 	readers sync.WaitGroup // of them, those that read a channel; added to under mu, before cause is set
 	goodbye sync.Once
@@ -71,6 +73,8 @@ func New(cfg Config) *Mux {
 		places:  make(chan struct{}, cfg.Limits.Streams),
 		turns:   make(chan struct{}, cfg.Limits.Unanswered),
 		ready:   make(chan struct{}),
+		gone:    make(chan struct{}),
+		told:    make(chan struct{}),
 		streams: make(map[uint16]*Stream),
 		opening: make(map[uint16]bool),
 		flows:   make(map[uint16]*datagrams),
@@ -190,8 +194,42 @@ func (m *Mux) setCause(cause error) error {
 	defer m.mu.Unlock()
 	if m.cause == nil {
 		m.cause = cause
+		close(m.told)
 	}
 	return m.cause
+}
+
+// Ending says why the peer is about to end the association. Nothing is opened any
+// more; what is open fails with cause when the end comes.
+func (m *Mux) Ending(cause error) { _ = m.setCause(cause) }
+
+// reasonTime is how long a client whose association the peer has ended waits for
+// the reason, which travels beside the association and may come a little later.
+const reasonTime = 200 * time.Millisecond
+
+// awaitReason waits until there is a cause, at most for reasonTime.
+func (m *Mux) awaitReason() {
+	timer := time.NewTimer(reasonTime)
+	defer timer.Stop()
+	select {
+	case <-m.told:
+	case <-timer.C:
+	}
+}
+
+// because returns why the association is over, if it is, and otherwise err.
+func (m *Mux) because(ctx context.Context, err error) error {
+	select {
+	case <-m.gone:
+	default:
+		return err
+	}
+	select {
+	case <-m.ctx.Done():
+		return context.Cause(m.ctx)
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
 }
 
 // closeCode is what the peer is told about cause.
@@ -246,6 +284,10 @@ func (m *Mux) run(l *leg) {
 			_ = m.setCause(err)
 			a.Abort(err.Error())
 		}
+	}
+	close(m.gone)
+	if m.cfg.Client {
+		m.awaitReason()
 	}
 	_ = m.setCause(errEnded) // nothing is opened any more
 	m.readers.Wait()         // what has arrived is read

@@ -114,10 +114,10 @@ func (m *Mux) ask(ctx context.Context, t *ticket, service string, flow bool) (*S
 	s, err := m.register(a, t, service, flow)
 	if err != nil {
 		t.leave()
-		return nil, err
+		return nil, m.because(ctx, err)
 	}
 	if err := s.greet(); err != nil {
-		s.abort(latchkey.CodeReset, err) // unless a refusal was faster
+		s.abort(latchkey.CodeReset, m.because(ctx, err)) // unless a refusal was faster
 	}
 	return s, nil
 }
