@@ -75,8 +75,9 @@ func checkName(what, name string) error {
 	return nil
 }
 
-// checkLabel checks what people call a key: up to 64 bytes that can be seen.
-func checkLabel(name string) error {
+// CheckKeyName returns nil for what people may call a key: up to 64 bytes that can
+// be seen, or nothing.
+func CheckKeyName(name string) error {
 	if len(name) > 64 {
 		return mistake("a key name has at most 64 bytes, not %d", len(name))
 	}

@@ -76,7 +76,7 @@ func (k Key) clean() (*Key, error) {
 	if k.Fingerprint.IsZero() {
 		return nil, mistake("a key needs a fingerprint")
 	}
-	if err := checkLabel(k.Name); err != nil {
+	if err := CheckKeyName(k.Name); err != nil {
 		return nil, err
 	}
 	if k.Origin != "" {

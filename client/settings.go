@@ -31,6 +31,9 @@ func (c *Conn) Invites(ctx context.Context) ([]Invite, error) {
 // can pair once. role "" is guest; life 0 is the device's choice. The URL holds
 // the one-time password: whoever has it is the invited.
 func (c *Conn) Invite(ctx context.Context, user, role string, life time.Duration) (*latchkey.PairingURL, error) {
+	if err := checkInvite(user, life); err != nil {
+		return nil, err
+	}
 	body := struct {
 		Role    string    `json:"role,omitempty"`
 		Expires time.Time `json:"expires,omitzero"`
@@ -56,6 +59,9 @@ func (c *Conn) RemoveInvite(ctx context.Context, id string) error {
 
 // SetName gives the device another friendly name.
 func (c *Conn) SetName(ctx context.Context, name string) error {
+	if err := checkDeviceName(name); err != nil {
+		return err
+	}
 	return c.change(ctx, change{method: PUT, path: "/device/name", body: struct {
 		Name string `json:"name"`
 	}{name}})

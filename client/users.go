@@ -58,6 +58,9 @@ func (c *Conn) User(ctx context.Context, name string) (a Account, err error) {
 
 // AddUser adds a user. latchkey.ErrConflict: the name or the key is taken.
 func (c *Conn) AddUser(ctx context.Context, name string, u NewUser) (a Account, err error) {
+	if err := checkNewUser(name, u); err != nil {
+		return a, err
+	}
 	err = c.change(ctx, change{method: POST, path: path("users", name), body: u, into: &a})
 	return a, err
 }
@@ -69,6 +72,9 @@ func (c *Conn) RemoveUser(ctx context.Context, name string, t Terms) error {
 
 // RenameUser gives a user another name, which its keys and invitations follow.
 func (c *Conn) RenameUser(ctx context.Context, name, to string, t Terms) (Account, error) {
+	if err := checkUser(to); err != nil {
+		return Account{}, err
+	}
 	return c.changeUser(ctx, name, "name", struct {
 		Name string `json:"name"`
 	}{to}, t)
@@ -105,11 +111,19 @@ func (c *Conn) changeUser(ctx context.Context, name, what string, body any, t Te
 // AddKey gives a user one more key. A key that a user adds for itself has the
 // policies of the key that it acts with, and expires no later.
 func (c *Conn) AddKey(ctx context.Context, user string, key latchkey.Fingerprint, k NewKey, t Terms) (Account, error) {
+	if err := checkKey(k.Name); err != nil {
+		return Account{}, err
+	}
 	return c.changeKey(ctx, POST, user, key, k, t)
 }
 
 // ChangeKey changes what is known of a user's key.
 func (c *Conn) ChangeKey(ctx context.Context, user string, key latchkey.Fingerprint, k KeyChange, t Terms) (Account, error) {
+	if k.Name != nil {
+		if err := checkKey(*k.Name); err != nil {
+			return Account{}, err
+		}
+	}
 	if k.Policies != nil {
 		list := append([]string{}, *k.Policies...) // a list in JSON, not null
 		k.Policies = &list

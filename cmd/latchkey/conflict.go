@@ -1,8 +1,11 @@
 package main
 
 import (
+	"context"
 	"errors"
 	"fmt"
+	"slices"
+	"strings"
 
 	"github.com/latchkey-dev/latchkey"
 	"github.com/latchkey-dev/latchkey/acl"
@@ -29,6 +32,32 @@ func (p *program) taken(err error, step string) error {
 		return err
 	}
 	return p.instead(err, latchkey.ErrConflict, step)
+}
+
+// inTheWay is about a user who cannot be added: one is there of that name, in this
+// or another case, or has the key.
+func (p *program) inTheWay(ctx context.Context, conn *client.Conn, err error, name string, u client.NewUser) error {
+	if !errors.Is(err, latchkey.ErrConflict) {
+		return err
+	}
+	users, _ := conn.Users(ctx) // who may not list them is told to ask somebody who may
+	for _, there := range users {
+		switch who := p.alias + " " + clean(there.Name); {
+		case !strings.EqualFold(there.Name, name):
+		case !u.Expires.IsZero():
+			return cli.WithNext(err, "latchkey user expire "+who+" WHEN")
+		case !u.Key.IsZero():
+			return cli.WithNext(err, "latchkey key add "+p.alias+" "+u.Key.String()+" --user "+clean(there.Name))
+		default:
+			return cli.WithNext(err, "latchkey user show "+who)
+		}
+	}
+	for _, there := range users {
+		if slices.ContainsFunc(there.Keys, func(k acl.Key) bool { return k.Fingerprint == u.Key }) {
+			return cli.WithNext(err, "latchkey key remove "+p.alias+" "+u.Key.String()+" --user "+clean(there.Name))
+		}
+	}
+	return cli.WithNext(err, "latchkey user list "+p.alias+", and choose a name that is free; who is invited has one too")
 }
 
 func (p *program) instead(err, sentinel error, step string) error {

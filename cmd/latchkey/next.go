@@ -15,6 +15,7 @@ var steps = []struct {
 	err  error
 	step string
 }{
+	{client.ErrUnusable, "correct that and repeat the command"},
 	{client.ErrPairingUnknown, "repeat the command: a pairing that holds is a success"},
 	{latchkey.ErrKeyFileMode, "make the file private; if others may have read it, take a new key"},
 	{latchkey.ErrHandshakeRefused, "give the device's owner the output of \"latchkey fingerprint\", to add with latchkeyd user add NAME --key FINGERPRINT, and repeat the command"},

@@ -101,7 +101,7 @@ be invited instead, see "latchkey invite".`,
 	}, 1, func(c *cobra.Command, conn *client.Conn, args []string) error {
 		made, err := conn.AddUser(c.Context(), args[0], u)
 		if err != nil {
-			return p.taken(err, "latchkey user show "+p.alias+" "+args[0])
+			return p.inTheWay(c.Context(), conn, p.noRole(err), args[0], u)
 		}
 		return p.printUser(made)
 	})

@@ -115,6 +115,8 @@ func (a *administrator) advise(err error, h help) error {
 		return admin.Fail(err, h.taken, "%s", reason(err))
 	case errors.Is(err, latchkey.ErrNotFound):
 		return admin.Fail(err, h.missing, "%s", reason(err))
+	case errors.Is(err, latchkey.ErrProtocol):
+		return admin.Fail(err, "correct that and repeat the command", "%s", reason(err))
 	case latchkey.CodeOf(err) != latchkey.CodeInternal:
 		return admin.Fail(err, "", "%s", reason(err))
 	}
