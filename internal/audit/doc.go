@@ -54,6 +54,10 @@
 // written later; what is lost beyond that is counted, and a record says how many
 // as soon as writing works again.
 //
+// Somebody may remove or replace the file that is open, as editors do. The log
+// notices within a second of the next record, leaves what it finds where it is,
+// and goes on in a new file, which begins by saying so.
+//
 // # After a crash
 //
 // A crash may leave half a line, or, after a power cut, lines that were never

@@ -3,6 +3,7 @@ package audit
 import (
 	"os"
 	"path/filepath"
+	"time"
 
 	"github.com/latchkey-dev/latchkey/acl"
 )
@@ -17,6 +18,7 @@ const (
 // cannot, the file grows, and it is tried again when it is an eighth larger. Old
 // files are removed only after the checkpoint that says so is on disk.
 func (w *writer) rotate() {
+	w.looked = time.Time{} // what has its name now is about to get another one
 	if w.file == nil || w.sync() != nil {
 		return // what was written last is not safe yet
 	}

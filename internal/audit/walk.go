@@ -70,9 +70,9 @@ func (w *walker) files(files logFiles) error {
 			return ls.err
 		}
 		if ls.torn > 0 && w.fault == nil {
-			if last := i == len(files)-1; last && w.n >= w.anchor.Count {
+			if last := i == len(files)-1; last && w.n >= w.anchor.Count && ls.torn <= maxLine {
 				w.torn = ls.torn
-			} else if last {
+			} else if last && w.n < w.anchor.Count {
 				w.fail(&Fault{What: Cut, N: w.n + 1})
 			} else {
 				w.refuse(Changed, 0)

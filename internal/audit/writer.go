@@ -24,6 +24,7 @@ const (
 type file interface {
 	WriteAt(b []byte, at int64) (int, error)
 	Sync() error
+	Stat() (os.FileInfo, error)
 	Close() error
 }
 
@@ -46,12 +47,13 @@ type writer struct {
 	begin uint64     // number of the first record in the current file
 	seal  uint64     // number of the last checkpoint
 
-	file    file   // nil: to be opened
-	extra   int64  // bytes that it may have beyond maxFile
-	named   bool   // the file's name is on disk
-	synced  int64  // bytes of the file that are on disk
-	tried   int64  // bytes of the file that were written
-	pending []byte // all from synced on
+	file    file      // nil: to be opened
+	extra   int64     // bytes that it may have beyond maxFile
+	named   bool      // the file's name is on disk
+	looked  time.Time // when the file was last seen in its place
+	synced  int64     // bytes of the file that are on disk
+	tried   int64     // bytes of the file that were written
+	pending []byte    // all from synced on
 	doomed  []string
 	due     time.Time // when to sync, or to try again; zero: nothing to do
 	failing bool
@@ -96,13 +98,16 @@ func (w *writer) checkpoint(detail string, outcome acl.Outcome, first uint64) (s
 
 // write hands all that is pending to the system.
 func (w *writer) write() error {
+	if w.displaced() {
+		w.replace()
+	}
 	if w.file == nil {
 		there := w.synced > 0
 		f, err := w.open(filepath.Join(w.dir, current), there)
 		if err != nil {
 			return err
 		}
-		w.file, w.named = f, there
+		w.file, w.named, w.looked = f, there, time.Now()
 	}
 	rest := w.pending[w.tried-w.synced:]
 	if len(rest) == 0 {
