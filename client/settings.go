@@ -27,12 +27,21 @@ func (c *Conn) Invites(ctx context.Context) ([]Invite, error) {
 	return pages(ctx, c, "/invites", func(i Invite) string { return i.ID })
 }
 
+// An Invitation lets its holder in, once.
+type Invitation struct {
+	URL     *latchkey.PairingURL // as secret as a password: whoever has it is the invited
+	ID      string               // for RemoveInvite
+	User    string               // whom the invited becomes
+	Role    string
+	Expires time.Time
+	Open    bool // the pairing mode by which it works is open
+}
+
 // Invite makes an invitation for a user that is not there yet, by which one key
-// can pair once. role "" is guest; life 0 is the device's choice. The URL holds
-// the one-time password: whoever has it is the invited.
-func (c *Conn) Invite(ctx context.Context, user, role string, life time.Duration) (*latchkey.PairingURL, error) {
+// can pair once. role "" is guest; life 0 is the device's choice.
+func (c *Conn) Invite(ctx context.Context, user, role string, life time.Duration) (Invitation, error) {
 	if err := checkInvite(user, life); err != nil {
-		return nil, err
+		return Invitation{}, err
 	}
 	body := struct {
 		Role    string    `json:"role,omitempty"`
@@ -41,15 +50,19 @@ func (c *Conn) Invite(ctx context.Context, user, role string, life time.Duration
 	if life != 0 {
 		body.Expires = time.Now().Add(life)
 	}
-	var made struct{ URL string }
+	var made struct {
+		URL, ID, User, Role string
+		Expires             time.Time
+		Open                bool
+	}
 	if err := c.change(ctx, change{method: POST, path: path("invites", user), body: body, into: &made}); err != nil {
-		return nil, err
+		return Invitation{}, err
 	}
 	u, err := latchkey.ParsePairingURL(made.URL)
 	if err != nil {
-		return nil, fmt.Errorf("%w: invitation: %w", latchkey.ErrProtocol, err)
+		return Invitation{}, fmt.Errorf("%w: invitation: %w", latchkey.ErrProtocol, err)
 	}
-	return u, nil
+	return Invitation{URL: u, ID: made.ID, User: made.User, Role: made.Role, Expires: made.Expires, Open: made.Open}, nil
 }
 
 // RemoveInvite withdraws an invitation.

@@ -39,8 +39,13 @@ func invite(p *peer, r *roster.Roster, c *call) (*coap.Response, error) {
 		return nil, err
 	}
 	return reply(coap.Created, struct {
-		URL string `json:"url"`
-	}{u.Reveal()}), nil
+		URL     string    `json:"url"`
+		ID      string    `json:"id"`
+		User    string    `json:"user"`
+		Role    string    `json:"role"`
+		Expires time.Time `json:"expires"`
+		Open    bool      `json:"open"` // the mode by which it works
+	}{u.Reveal(), made.ID, made.User, made.Role, made.Expires, p.srv.pairing.Modes(p.srv.clock.now()).Has(pairing.Invite)}), nil
 }
 
 func removeInvite(_ *peer, r *roster.Roster, c *call) (*coap.Response, error) {

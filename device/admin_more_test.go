@@ -111,9 +111,10 @@ func TestInvitationsHaveConnectTokens(t *testing.T) {
 		t.Fatal(err)
 	}
 	olga := o.as("olga")
-	u, err := olga.Invite(o.ctx, "ida", "", time.Hour)
+	made, err := olga.Invite(o.ctx, "ida", "", time.Hour)
+	u := made.URL
 	if err != nil || u.Token.IsZero() {
-		t.Fatalf("%+v, %v", u, err)
+		t.Fatalf("%+v, %v", made, err)
 	}
 	sum := signal.Sum(sha256.Sum256([]byte(u.Token.Reveal())))
 	held := func(now time.Time) *signal.Token {
@@ -143,7 +144,7 @@ func TestInvitationsHaveConnectTokens(t *testing.T) {
 	if held(time.Now()) == nil {
 		t.Error("the token is void although the invitation holds")
 	}
-	if err := olga.RemoveInvite(o.ctx, u.Invite); err != nil {
+	if err := olga.RemoveInvite(o.ctx, made.ID); err != nil {
 		t.Fatal(err)
 	}
 	if held(time.Now()) != nil {

@@ -377,9 +377,10 @@ func TestWhoEndsItselfIsAnswered(t *testing.T) {
 // says who invited.
 func TestInvitedFromAfar(t *testing.T) {
 	o := newOffice(t, nil)
-	u, err := o.as("olga").Invite(o.ctx, "ida", acl.RoleUser, time.Hour)
-	if err != nil || u.User != "ida" || u.Invite == "" || u.Password.Reveal() == "" || u.Key != o.info.Fingerprint {
-		t.Fatalf("invited %+v, %v", u, err)
+	made, err := o.as("olga").Invite(o.ctx, "ida", acl.RoleUser, time.Hour)
+	u := made.URL
+	if err != nil || made.ID != u.Invite || made.User != "ida" || made.Role != acl.RoleUser || made.Expires.IsZero() || u.User != "ida" || u.Invite == "" || u.Password.Reveal() == "" || u.Key != o.info.Fingerprint {
+		t.Fatalf("invited %+v, %v", made, err)
 	}
 	list, err := o.as("olga").Invites(o.ctx)
 	if err != nil || len(list) != 1 || list[0].ID != u.Invite || list[0].By != "olga" || list[0].Role != acl.RoleUser {

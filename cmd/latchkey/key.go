@@ -177,14 +177,18 @@ func (p *program) invite() *cobra.Command {
 		Short: "Print a pairing URL by which one client becomes USER, once",
 		Long: `Print an invitation, alone on one line; a terminal shows it as a QR code as well.
 Whoever pairs with it first becomes USER, from anywhere if the device has a
-basestation: it holds a password, so show it to nobody else.`,
+basestation, while the pairing mode invite is open. It holds a password, so show
+it to nobody else.`,
 		Example: "  latchkey invite home bob --role user --expires 24h",
 	}, 1, func(c *cobra.Command, conn *client.Conn, args []string) error {
-		url, err := conn.Invite(c.Context(), args[0], role, life)
+		made, err := conn.Invite(c.Context(), args[0], role, life)
 		if err != nil {
 			return p.taken(p.noRole(err), "latchkey user list "+p.alias+", and choose a name that is free")
 		}
-		return p.printURL(url.Reveal())
+		if !made.Open {
+			p.Hint("on the device: latchkeyd pairing open invite, for the invitation works only while that mode is open")
+		}
+		return p.printInvitation(made)
 	})
 	beforehand(c, func() (err error) {
 		if expires != "" {
@@ -198,9 +202,19 @@ basestation: it holds a password, so show it to nobody else.`,
 	return c
 }
 
-// printURL shows a secret to the one person it is for.
-func (p *program) printURL(url string) error {
-	if err := p.PrintLine(map[string]string{"url": url}, url); err != nil || p.JSON || !p.OutTerminal() {
+// printInvitation shows a secret to the one person it is for.
+func (p *program) printInvitation(i client.Invitation) error {
+	url := i.URL.Reveal()
+	v := struct {
+		URL     string    `json:"url"`
+		ID      string    `json:"id"`
+		User    string    `json:"user"`
+		Role    string    `json:"role"`
+		Expires time.Time `json:"expires"`
+		Open    bool      `json:"open"`
+		Running bool      `json:"running"`
+	}{url, i.ID, i.User, i.Role, i.Expires, i.Open, true}
+	if err := p.PrintLine(v, url); err != nil || p.JSON || !p.OutTerminal() {
 		return err
 	}
 	return cli.WriteQR(p.Out, url, true)

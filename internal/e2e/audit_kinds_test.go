@@ -95,11 +95,11 @@ func TestEverythingIsWrittenDown(t *testing.T) {
 	refused("a mode without a password", conn.SetPairing(ctx, pairing.PasswordOpen, true, time.Hour))
 
 	guesser := closing(newClient(t)) // it stops when it sees that the password is another
-	_, err = guesser.Pair(ctx, invitation, client.PairOptions{Password: latchkey.NewSecret("nonsense nonsense")})
+	_, err = guesser.Pair(ctx, invitation.URL, client.PairOptions{Password: latchkey.NewSecret("nonsense nonsense")})
 	if !errors.Is(err, latchkey.ErrWrongPassword) {
 		t.Errorf("a wrong password: %v", err)
 	}
-	does("the right one", second(closing(newClient(t)).Pair(ctx, invitation, client.PairOptions{Alias: "home"})))
+	does("the right one", second(closing(newClient(t)).Pair(ctx, invitation.URL, client.PairOptions{Alias: "home"})))
 
 	bearer := closing(stranger(t, td))
 	me := identityOf(t, bearer)

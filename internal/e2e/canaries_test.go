@@ -164,10 +164,11 @@ func TestCanariesOfAccess(t *testing.T) {
 	owner := quiet()
 	pair(t, owner, s.device)
 	conn := dial(t, owner)
-	u, err := conn.Invite(deadline(t), "ida", acl.RoleUser, time.Hour)
+	made, err := conn.Invite(deadline(t), "ida", acl.RoleUser, time.Hour)
 	if err != nil {
 		t.Fatal(err)
 	}
+	u := made.URL
 	s.knows(u.Token, info.Fingerprint)
 	secrets["invitation's password"], secrets["invitation's token"] = u.Password.Reveal(), u.Token.Reveal()
 	u.Addrs = nil

@@ -164,10 +164,10 @@ func TestAdministration(t *testing.T) {
 	if s, err := conn.Settings(ctx); err != nil || !slices.Contains(s.Pairing, "invite") {
 		t.Errorf("settings: %+v, %v", s, err)
 	}
-	if list, err := conn.Invites(ctx); err != nil || len(list) != 1 || list[0].ID != invitation.Invite || list[0].By != "owner" {
+	if list, err := conn.Invites(ctx); err != nil || len(list) != 1 || list[0].ID != invitation.ID || list[0].By != "owner" {
 		t.Errorf("invitations: %+v, %v", list, err)
 	}
-	if paired, err := newClient(t).Pair(ctx, invitation, client.PairOptions{Alias: "home"}); err != nil || paired.User != "carol" || paired.Role != acl.RoleUser {
+	if paired, err := newClient(t).Pair(ctx, invitation.URL, client.PairOptions{Alias: "home"}); err != nil || paired.User != "carol" || paired.Role != acl.RoleUser {
 		t.Errorf("the invited: %+v, %v", paired, err)
 	}
 	if err := conn.SetName(ctx, "Kitchen light"); err != nil {
