@@ -109,7 +109,7 @@ func checkVersion(what, name, seen, now string, ok bool) error {
 // RenameUser gives a user another name. Its keys and the invitations for that name
 // and by that user follow; policies that spell the old name do not. It is
 // latchkey.ErrNotFound if there is no such user, and latchkey.ErrConflict if
-// another one has the new name, in this or another case.
+// another one has the new name, or one that looks the same.
 func (tx *Tx) RenameUser(from, to string) error {
 	u, ok := tx.User(from)
 	if !ok {
@@ -118,7 +118,7 @@ func (tx *Tx) RenameUser(from, to string) error {
 	if from == to {
 		return nil
 	}
-	if twin, ok := tx.state.folded[foldName(to)]; ok && twin != from {
+	if twin, ok := tx.state.twinBut(to, from); ok {
 		return fmt.Errorf("rename user %q: there is %q: %w", from, twin, latchkey.ErrConflict)
 	}
 	if err := CheckUserName(to); err != nil {

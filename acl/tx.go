@@ -124,14 +124,14 @@ func (tx *Tx) Setting(name string) (string, bool) {
 	return value, ok
 }
 
-// AddUser adds a user. It is latchkey.ErrConflict if one has that name, in this
-// or another case.
+// AddUser adds a user. It is latchkey.ErrConflict if one has that name, or one
+// that looks the same; see AlikeNames.
 func (tx *Tx) AddUser(u User) error {
-	if twin, ok := tx.state.folded[foldName(u.Name)]; ok {
-		return fmt.Errorf("add user %q: there is %q: %w", u.Name, twin, latchkey.ErrConflict)
-	}
 	if err := CheckUserName(u.Name); err != nil {
 		return err
+	}
+	if twin, ok := tx.state.twin(u.Name); ok {
+		return fmt.Errorf("add user %q: there is %q: %w", u.Name, twin, latchkey.ErrConflict)
 	}
 	return tx.putUser(u)
 }

@@ -3,7 +3,6 @@ package pairing
 import (
 	"crypto/rand"
 	"fmt"
-	"strings"
 	"time"
 
 	"github.com/latchkey-dev/latchkey"
@@ -79,11 +78,11 @@ func (h *Host) Invite(now time.Time, r InviteRequest) (Invitation, error) {
 	return in, nil
 }
 
-// free returns latchkey.ErrConflict when there is a user of that name, in this or
-// another case.
+// free returns latchkey.ErrConflict when there is a user of that name, or of one
+// that looks the same.
 func free(tx *acl.Tx, user string) error {
 	for _, u := range tx.Users() {
-		if strings.EqualFold(u.Name, user) {
+		if acl.AlikeNames(u.Name, user) {
 			return fmt.Errorf("invite %q: there is %q: %w", user, u.Name, latchkey.ErrConflict)
 		}
 	}
@@ -107,11 +106,11 @@ func sweep(tx *acl.Tx, now time.Time) error {
 }
 
 // Reserved returns latchkey.ErrConflict when somebody is invited to become the user
-// of that name, in this or another case, and may still come. Nobody else gets the
+// of that name, or of one that looks the same, and may still come. Nobody else gets the
 // name then. While the time is not known, which is zero, no invitation has expired.
 func Reserved(tx *acl.Tx, user string, now time.Time) error {
 	for _, i := range tx.Invites() {
-		if strings.EqualFold(i.User, user) && i.Failures < MaxFailures && (now.IsZero() || holds(i, now)) {
+		if acl.AlikeNames(i.User, user) && i.Failures < MaxFailures && (now.IsZero() || holds(i, now)) {
 			return fmt.Errorf("user %q: somebody is invited by the name %q: %w", user, i.User, latchkey.ErrConflict)
 		}
 	}
