@@ -24,8 +24,8 @@ type backup struct {
 
 const backupFormat = "latchkey-access-backup"
 
-// errBackup is the ErrDamaged of a backup.
-var errBackup = fmt.Errorf("%w: this is no backup as one was written", ErrDamaged)
+// ErrBackup is the ErrDamaged of a backup.
+var ErrBackup = fmt.Errorf("%w: this is no backup as one was written", ErrDamaged)
 
 // backupContent is what a backup keeps.
 type backupContent struct {
@@ -124,32 +124,32 @@ func readBackup(r io.Reader) (*backupContent, error) {
 		return nil, err
 	}
 	if len(text) > MaxFile {
-		return nil, fmt.Errorf("%w: more than %d bytes", errBackup, MaxFile)
+		return nil, fmt.Errorf("%w: more than %d bytes", ErrBackup, MaxFile)
 	}
 	var first struct {
 		Format  string
 		Version int
 	}
 	if err := json.Unmarshal(text, &first); err != nil || first.Format != backupFormat || first.Version < 1 {
-		return nil, fmt.Errorf("%w: it does not begin as one does", errBackup)
+		return nil, fmt.Errorf("%w: it does not begin as one does", ErrBackup)
 	}
 	if first.Version > Version {
 		return nil, fmt.Errorf("%w: format %d, and this version reads up to %d; update Latchkey", ErrNewer, first.Version, Version)
 	}
 	var document backup
 	if err := vault.Decode(text, &document); err != nil {
-		return nil, fmt.Errorf("%w: %w", errBackup, err)
+		return nil, fmt.Errorf("%w: %w", ErrBackup, err)
 	}
 	var plain bytes.Buffer
 	if err := json.Compact(&plain, document.Content); err != nil {
-		return nil, fmt.Errorf("%w: %w", errBackup, err)
+		return nil, fmt.Errorf("%w: %w", ErrBackup, err)
 	}
 	if checksumOf(plain.Bytes()) != document.Checksum {
-		return nil, fmt.Errorf("%w: it does not have its checksum", errBackup)
+		return nil, fmt.Errorf("%w: it does not have its checksum", ErrBackup)
 	}
 	var content backupContent
 	if err := vault.Decode(document.Content, &content); err != nil {
-		return nil, fmt.Errorf("%w: %w", errBackup, err)
+		return nil, fmt.Errorf("%w: %w", ErrBackup, err)
 	}
 	return &content, nil
 }

@@ -30,7 +30,7 @@ var kind = &vault.Kind{
 		usersBucket, keysBucket, rolesBucket, policiesBucket, settingsBucket, invitesBucket, revokedBucket, anchorBucket,
 	},
 	Migrate: migrate,
-	Instead: "move the file away and pair again",
+	Instead: "begin a new one that knows nobody",
 	Damaged: ErrDamaged, InUse: ErrInUse, Newer: ErrNewer, Loose: ErrLoose,
 }
 

@@ -252,9 +252,14 @@ func initialUsable(tx *acl.Tx, o opening) error {
 	return nil
 }
 
+// hasAdmin reports whether there is an administrator who holds a key.
 func hasAdmin(tx *acl.Tx) bool {
-	return slices.ContainsFunc(tx.Users(), func(u acl.User) bool { return u.Role == acl.RoleAdmin })
+	return slices.ContainsFunc(tx.Users(), func(u acl.User) bool { return u.Role == acl.RoleAdmin && len(tx.Keys(u.Name)) > 0 })
 }
+
+// UseUp makes the store as if somebody had paired by local-initial: it opens by hand
+// alone.
+func UseUp(tx *acl.Tx) error { return tx.SetSetting(initialSetting, settingUsed) }
 
 // Reset makes the store as if nobody had ever paired: no password, no failures,
 // and local-initial not used up. Users and invitations are not its affair.

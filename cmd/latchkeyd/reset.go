@@ -18,8 +18,9 @@ func (p *program) reset() *cobra.Command {
 		Short: "Make the device as new; its own key stays, unless --identity is given",
 		Long: `Remove all users, invitations, passwords and settings, and set roles and policies
 back. The pairing modes of latchkeyd.yaml are open again. The device's own key stays,
-and so do the audit log and the list of removed keys. With --identity it gets a new
-key: to all who knew it, it is another device then.`,
+and so do the audit log and the list of removed keys, on which the former owners'
+keys are now: a restore brings users back, but none of these keys. With --identity
+the device gets a new key: to all who knew it, it is another device then.`,
 		Args: cobra.NoArgs,
 		RunE: func(c *cobra.Command, _ []string) error {
 			if !yes && !p.agreed() {
@@ -37,6 +38,7 @@ key: to all who knew it, it is another device then.`,
 				if err != nil {
 					return err
 				}
+				p.ownerless()
 				return p.PrintLine(gone, gone.String())
 			})
 		},
@@ -51,6 +53,7 @@ func (p *program) resetIdentity(c *cobra.Command) error {
 	if err != nil {
 		return err
 	}
+	p.ownerless()
 	var t cli.Table
 	t.Add("reset", made.Reset.String())
 	t.Add("fingerprint", made.Fingerprint.String())

@@ -59,7 +59,7 @@ var steps = []struct {
 }{
 	{latchkey.ErrKeyFileMode, "make it private as shown; if others may have read the key, set the device up anew"},
 	{acl.ErrLoose, "make it private as shown, and look through latchkeyd user list"},
-	{acl.ErrDamaged, "put access.db back from a backup; without one, move the directory away and run latchkeyd init"},
+	{acl.ErrDamaged, "stop the daemon, and latchkeyd restore FILE with what latchkeyd backup wrote"},
 	{acl.ErrInUse, "wait for the other command, or stop the other daemon"},
 	{acl.ErrNewer, "install the version of latchkeyd that wrote it"},
 	{syscall.EADDRINUSE, "stop what uses the address, or change listen in " + daemon.ConfigFile},

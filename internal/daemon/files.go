@@ -3,6 +3,8 @@ package daemon
 import (
 	"context"
 	"errors"
+	"fmt"
+	"io/fs"
 	"log/slog"
 	"path/filepath"
 
@@ -42,9 +44,9 @@ func openAdmin(dir string, log *slog.Logger) (*administrator, error) {
 	if err != nil {
 		return nil, err
 	}
-	access, err := acl.Open(filepath.Join(dir, device.AccessFile))
+	access, err := openAccess(dir)
 	if err != nil {
-		return nil, admin.Missing(err, dir, program)
+		return nil, err
 	}
 	return &administrator{
 		dir: dir, identity: identity, key: identity.Fingerprint(), access: access, log: log,
@@ -61,4 +63,30 @@ func OpenIdentity(dir string) (*latchkey.Identity, error) {
 		return nil, admin.Missing(err, dir, program)
 	}
 	return id, nil
+}
+
+// openAccess opens the store of a directory whose configuration and key are there.
+func openAccess(dir string) (*acl.Store, error) {
+	access, err := acl.Open(filepath.Join(dir, device.AccessFile))
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		return nil, &storeError{fmt.Errorf("%s is missing, with all users and keys", filepath.Join(dir, device.AccessFile)), err, dir}
+	case errors.Is(err, acl.ErrDamaged):
+		return nil, &storeError{err, err, dir}
+	}
+	return access, err
+}
+
+// A storeError says that the store is missing or damaged, and how it comes back.
+type storeError struct {
+	told, cause error
+	dir         string
+}
+
+func (e *storeError) Error() string { return e.told.Error() }
+func (e *storeError) Unwrap() error { return e.cause }
+
+// NextStep returns what to do about it.
+func (e *storeError) NextStep() string {
+	return program + " restore FILE --dir " + e.dir + ", with what " + program + " backup wrote; the device's key stays"
 }

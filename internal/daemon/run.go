@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"log/slog"
 	"os"
-	"path/filepath"
 	"sync/atomic"
 
 	"github.com/latchkey-dev/latchkey"
@@ -56,9 +55,9 @@ func Run(ctx context.Context, o Options) error {
 	if err != nil {
 		return err
 	}
-	access, err := acl.Open(filepath.Join(o.Dir, device.AccessFile))
+	access, err := openAccess(o.Dir)
 	if err != nil {
-		return admin.Missing(err, o.Dir, program)
+		return err
 	}
 	err = d.serve(ctx, identity, access)
 	return errors.Join(err, access.Close())

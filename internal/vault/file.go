@@ -113,22 +113,31 @@ func (k *Kind) damaged(path string, cause error) error {
 
 // read checks the whole file and returns what is in it.
 func (f *file) read() (content, error) {
-	info, err := f.raw.Stat()
+	data, err := f.bytes()
 	if err != nil {
 		return content{}, err
-	}
-	if info.Size() > f.kind.MaxFile {
-		return content{}, f.kind.damaged(f.path, fmt.Errorf("%d bytes, %d are the most", info.Size(), f.kind.MaxFile))
-	}
-	data := make([]byte, info.Size())
-	if _, err := io.ReadFull(io.NewSectionReader(f.raw, 0, info.Size()), data); err != nil {
-		return content{}, fmt.Errorf("read %s: %w", f.path, err)
 	}
 	c, err := f.kind.parse(data)
 	if err != nil {
 		return content{}, f.kind.damaged(f.path, err)
 	}
 	return c, nil
+}
+
+// bytes returns the whole file, if it is not too large for one.
+func (f *file) bytes() ([]byte, error) {
+	info, err := f.raw.Stat()
+	if err != nil {
+		return nil, err
+	}
+	if info.Size() > f.kind.MaxFile {
+		return nil, f.kind.damaged(f.path, fmt.Errorf("%d bytes, %d are the most", info.Size(), f.kind.MaxFile))
+	}
+	data := make([]byte, info.Size())
+	if _, err := io.ReadFull(io.NewSectionReader(f.raw, 0, info.Size()), data); err != nil {
+		return nil, fmt.Errorf("read %s: %w", f.path, err)
+	}
+	return data, nil
 }
 
 // parse returns the records in the bytes of a file, all of them or none.

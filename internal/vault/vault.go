@@ -57,14 +57,8 @@ func open(path string, kind *Kind, load func(map[ID]Record) error, commit func(*
 	}
 	var steps map[ID]Record
 	f, c, err := openFile(path, kind, func(c content) (err error) {
-		if c.version < kind.Version && kind.Migrate != nil {
-			if steps, err = kind.Migrate(c.version, c.records); err != nil {
-				return err
-			}
-			c.records = maps.Clone(c.records)
-			apply(c.records, steps)
-		}
-		return load(c.records)
+		steps, err = kind.bring(c, load)
+		return err
 	})
 	if err != nil {
 		return nil, err
@@ -76,6 +70,19 @@ func open(path string, kind *Kind, load func(map[ID]Record) error, commit func(*
 		}
 	}
 	return v, nil
+}
+
+// bring hands records to load as those of Kind.Version, and returns what has to
+// change in the file for that.
+func (k *Kind) bring(c content, load func(map[ID]Record) error) (steps map[ID]Record, err error) {
+	if c.version < k.Version && k.Migrate != nil {
+		if steps, err = k.Migrate(c.version, c.records); err != nil {
+			return nil, err
+		}
+		c.records = maps.Clone(c.records)
+		apply(c.records, steps)
+	}
+	return steps, load(c.records)
 }
 
 // Close lets go of the file. It is idempotent and never waits.
