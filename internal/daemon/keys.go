@@ -71,7 +71,7 @@ func (a *administrator) setKeyExpiry(_ context.Context, in keyChange) (acl.Accou
 }
 
 func (a *administrator) setKeyPolicies(_ context.Context, in keyChange) (acl.Account, error) {
-	return a.changeKey(in, listUsers+", latchkeyd policy show", roster.KeyChange{Policies: &in.Policies})
+	return a.changeKey(in, listUsers+", latchkeyd policy list", roster.KeyChange{Policies: &in.Policies})
 }
 
 // changeKey makes a change to a key, whoever has it.

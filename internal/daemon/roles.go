@@ -2,6 +2,7 @@ package daemon
 
 import (
 	"context"
+	"slices"
 
 	"github.com/latchkey-dev/latchkey/acl"
 	"github.com/latchkey-dev/latchkey/internal/admin"
@@ -52,11 +53,14 @@ func (a *administrator) role(_ context.Context, in named) (Role, error) {
 }
 
 func (a *administrator) putRole(_ context.Context, in roleChange) (Role, error) {
-	h := help{missing: listRoles + ", latchkeyd policy show", taken: listRoles, terms: in.Terms}
+	h := help{missing: listRoles + ", latchkeyd policy list", taken: listRoles, terms: in.Terms}
 	return change(a, h, func(r *roster.Roster) (Role, error) { return r.PutRole(console, in.Role, in.roster()) })
 }
 
 func (a *administrator) removeRole(_ context.Context, in roleChange) (admin.None, error) {
 	h := help{missing: listRoles, taken: "give those who have it another role first", terms: in.Terms}
+	if slices.Contains([]string{acl.RoleAdmin, acl.RoleUser, acl.RoleGuest, acl.RoleUnpaired}, in.Role.Name) {
+		h.taken = "leave it: it is built in; latchkeyd role put " + in.Role.Name + " changes what it may"
+	}
 	return act(a, h, func(r *roster.Roster) error { return r.RemoveRole(console, in.Role.Name, in.roster()) })
 }

@@ -2,6 +2,8 @@ package daemon
 
 import (
 	"context"
+	"slices"
+	"strings"
 	"time"
 
 	"github.com/latchkey-dev/latchkey"
@@ -91,23 +93,38 @@ func (a *administrator) user(_ context.Context, in named) (acl.Account, error) {
 }
 
 func (a *administrator) addUser(_ context.Context, in NewUser) (acl.Account, error) {
-	h := help{missing: "latchkeyd role list", taken: "latchkeyd user add " + in.Name + " --key FINGERPRINT, to give it a key"}
+	h := help{missing: listRoles, taken: a.inTheWay(in)}
 	u := roster.NewUser{Name: in.Name, Role: in.Role, Expires: in.Expires, KeyName: in.KeyName}
 	if in.Key == nil {
 		return change(a, h, func(r *roster.Roster) (acl.Account, error) { return r.AddUser(console, u) })
 	}
-	h.taken = "latchkeyd key remove " + in.Key.String()
 	if there, err := a.reader().User(in.Name); err == nil {
 		switch {
 		case in.Role != "" && in.Role != there.Role:
 			return there, admin.Fail(latchkey.ErrConflict, "latchkeyd user role "+in.Name+" "+in.Role, "user %q has the role %s", in.Name, there.Role)
 		case !in.Expires.IsZero():
-			return there, admin.Fail(latchkey.ErrConflict, "latchkeyd user expire "+in.Name+" TIME", "user %q is there already", in.Name)
+			return there, admin.Fail(latchkey.ErrConflict, "latchkeyd user expire "+in.Name+" WHEN", "user %q is there already", in.Name)
 		}
 		return a.addKey(context.Background(), NewKey{User: in.Name, Fingerprint: *in.Key, Name: in.KeyName})
 	}
 	u.Key = *in.Key
 	return change(a, h, func(r *roster.Roster) (acl.Account, error) { return r.AddUser(console, u) })
+}
+
+// inTheWay says what helps when the name of a new user, in this or another case, or
+// the key is taken.
+func (a *administrator) inTheWay(in NewUser) string {
+	list, _ := a.reader().Users("") // without, the name is somebody's who is invited
+	i := slices.IndexFunc(list, func(u acl.Account) bool { return strings.EqualFold(u.Name, in.Name) })
+	switch {
+	case i >= 0 && in.Key == nil && !in.Expires.IsZero():
+		return "latchkeyd user expire " + list[i].Name + " WHEN"
+	case i >= 0:
+		return "latchkeyd user add " + list[i].Name + " --key FINGERPRINT, to give it a key"
+	case in.Key != nil:
+		return "latchkeyd key remove " + in.Key.String()
+	}
+	return "latchkeyd invites list, and choose a name that is free"
 }
 
 func (a *administrator) removeUser(_ context.Context, in userChange) (admin.None, error) {
@@ -133,7 +150,7 @@ func (a *administrator) setExpiry(_ context.Context, in userChange) (acl.Account
 }
 
 func (a *administrator) setPolicies(_ context.Context, in userChange) (acl.Account, error) {
-	h := help{missing: listUsers + ", latchkeyd policy show", terms: in.Terms}
+	h := help{missing: listUsers + ", latchkeyd policy list", terms: in.Terms}
 	return change(a, h, func(r *roster.Roster) (acl.Account, error) {
 		return r.SetPolicies(console, in.Name, in.Policies, in.roster())
 	})
