@@ -2,6 +2,7 @@ package daemon
 
 import (
 	"errors"
+	"io/fs"
 	"net"
 	"os"
 	"path/filepath"
@@ -60,7 +61,7 @@ func TestRunRefuses(t *testing.T) {
 	}{
 		{"no directory", func(t *testing.T, dir string) { check(t, os.RemoveAll(dir)) }, nil, "not set up"},
 		{"no key", func(t *testing.T, dir string) { check(t, os.Remove(filepath.Join(dir, device.KeyFile))) }, nil, "not set up"},
-		{"no store", func(t *testing.T, dir string) { check(t, os.Remove(filepath.Join(dir, device.AccessFile))) }, nil, "not set up"},
+		{"no store", func(t *testing.T, dir string) { check(t, os.Remove(filepath.Join(dir, device.AccessFile))) }, fs.ErrNotExist, "is missing, with all users and keys"},
 		{"no configuration", func(t *testing.T, dir string) { check(t, os.Remove(filepath.Join(dir, ConfigFile))) }, nil, "not set up"},
 		{"unknown field", func(t *testing.T, dir string) { edit(t, dir, "services:", "servcies:") }, nil, ConfigFile + ":11:1: unknown field"},
 		{"truncated store", func(t *testing.T, dir string) { check(t, os.Truncate(filepath.Join(dir, device.AccessFile), 4096)) }, acl.ErrDamaged, device.AccessFile},
