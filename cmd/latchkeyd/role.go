@@ -58,8 +58,9 @@ func (p *program) rolePut() *cobra.Command {
 		Use:   "put ROLE",
 		Short: "Add a role, or replace the one of that name",
 		Long: `Add a role, or replace the one of that name, for all who have it and at once. With
---if-version absent it only adds. "latchkeyd policy apply" does the same from a
-file, with tests.`,
+--if-version absent it only adds. One that most likely opens a door by mistake, as
+"latchkeyd policy check" says it, is refused without --force. "latchkeyd policy
+apply" does the same from a file, with tests.`,
 		Example: "  latchkeyd role put kid --policy evenings --include guest",
 	}, cobra.ExactArgs(1), func(ctx context.Context, control *daemon.Control, args []string) error {
 		r.Name = args[0]
@@ -69,7 +70,9 @@ file, with tests.`,
 	c.Flags().StringArrayVar(&r.Includes, "include", nil, "`ROLE` whose policies it has too; repeatable")
 	cli.CompleteFlag(c, "policy", p.policyNames())
 	cli.CompleteFlag(c, "include", p.roleNames())
-	return cli.CompleteArgs(terms(c, &t, true), p.roleNames())
+	terms(c, &t, true)
+	c.Flags().Lookup("force").Usage = forced
+	return cli.CompleteArgs(c, p.roleNames())
 }
 
 func (p *program) roleRemove() *cobra.Command {

@@ -42,6 +42,7 @@ const (
 	opInviteRemove  = "invite/remove"
 	opPolicyList    = "policy/list"
 	opPolicyCheck   = "policy/check"
+	opPolicyInForce = "policy/in-force"
 	opPolicyApply   = "policy/apply"
 	opExplain       = "explain"
 	opAuditAnchor   = "audit/anchor"
@@ -84,6 +85,7 @@ var operations = admin.Table[*administrator]{
 	opInviteRemove:  admin.Op((*administrator).removeInvite),
 	opPolicyList:    admin.Op((*administrator).policies),
 	opPolicyCheck:   admin.Op((*administrator).checkPolicies),
+	opPolicyInForce: admin.Op((*administrator).checkInForce),
 	opPolicyApply:   admin.Op((*administrator).applyPolicies),
 	opExplain:       admin.Op((*administrator).explain),
 	opAuditAnchor:   admin.Op((*administrator).anchor),

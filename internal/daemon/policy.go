@@ -25,7 +25,7 @@ type Rulebook struct {
 	File  string `json:"file"` // for messages
 	Text  string `json:"text"`
 	Trial bool   `json:"trial,omitempty"` // change nothing, only tell what would change
-	Force bool   `json:"force,omitempty"` // the device may be left without an administrator
+	Terms
 }
 
 // A Checked is what a look at a document found.
@@ -43,7 +43,7 @@ type Checked struct {
 type Finding struct {
 	Severity acl.Severity    `json:"severity"`
 	Code     string          `json:"code"`
-	Place    string          `json:"place,omitempty"` // FILE:LINE:COLUMN
+	Place    string          `json:"place,omitempty"` // FILE:LINE:COLUMN, or the name of a policy or role
 	Text     string          `json:"text"`
 	Fix      string          `json:"fix"`
 	Example  json.RawMessage `json:"example,omitempty"` // a request that shows it, as a test of a document
@@ -76,8 +76,13 @@ func (c *Control) CheckPolicies(ctx context.Context, b Rulebook) (Checked, error
 	return admin.Call[Checked](ctx, c.backend, opPolicyCheck, b)
 }
 
+// CheckInForce looks at the policies and roles of the store.
+func (c *Control) CheckInForce(ctx context.Context) (Checked, error) {
+	return admin.Call[Checked](ctx, c.backend, opPolicyInForce, admin.None{})
+}
+
 // ApplyPolicies puts the policies and roles of a document into the store, unless one
-// of its tests fails.
+// of its tests fails. Version of its terms is for a document of one policy.
 func (c *Control) ApplyPolicies(ctx context.Context, b Rulebook) (Applied, error) {
 	return admin.Call[Applied](ctx, c.backend, opPolicyApply, b)
 }
@@ -103,9 +108,28 @@ func (a *administrator) policies(context.Context, admin.None) ([]Policy, error) 
 }
 
 func (a *administrator) checkPolicies(_ context.Context, in Rulebook) (Checked, error) {
-	rules, err := a.access.Rules()
+	around, err := a.surroundings()
 	if err != nil {
 		return Checked{}, err
+	}
+	return CheckDocument(in, around)
+}
+
+func (a *administrator) checkInForce(context.Context, admin.None) (out Checked, err error) {
+	around, err := a.surroundings()
+	if err != nil {
+		return out, err
+	}
+	out = checked(&acl.Document{Policies: around.Policies, Roles: around.Roles})
+	err = out.add(roster.InForce(around))
+	return out, err
+}
+
+// surroundings are what documents are held against.
+func (a *administrator) surroundings() (acl.Surroundings, error) {
+	rules, err := a.access.Rules()
+	if err != nil {
+		return acl.Surroundings{}, err
 	}
 	around := acl.Surroundings{Rules: rules, Services: []string{}, Issuers: []string{}}
 	for _, s := range a.config().Services {
@@ -114,7 +138,7 @@ func (a *administrator) checkPolicies(_ context.Context, in Rulebook) (Checked, 
 	for _, is := range a.config().Tokens {
 		around.Issuers = append(around.Issuers, is.Issuer)
 	}
-	return CheckDocument(in, around)
+	return around, nil
 }
 
 // CheckDocument looks at a document, and runs its tests with what is around it.
@@ -126,24 +150,35 @@ func CheckDocument(b Rulebook, around acl.Surroundings) (out Checked, err error)
 	if err := d.Resolve(around.Rules); err != nil {
 		return out, err
 	}
-	out = Checked{Policies: len(d.Policies), Roles: len(d.Roles), Tests: len(d.Cases), Findings: []Finding{}}
+	out = checked(d)
+	out.Failures = texts(d.Check(around.Rules))
+	err = out.add(acl.Lint(d, around))
+	return out, err
+}
+
+// checked counts what there is to be looked at.
+func checked(d *acl.Document) Checked {
+	out := Checked{Policies: len(d.Policies), Roles: len(d.Roles), Tests: len(d.Cases), Failures: []string{}, Findings: []Finding{}}
 	for _, p := range d.Policies {
 		out.Statements += len(p.Statements())
 	}
-	out.Failures = texts(d.Check(around.Rules))
-	for _, f := range acl.Lint(d, around) {
+	return out
+}
+
+func (c *Checked) add(found []acl.Finding) error {
+	for _, f := range found {
 		one, err := finding(f)
 		if err != nil {
-			return out, err
+			return err
 		}
-		out.Findings = append(out.Findings, one)
+		c.Findings = append(c.Findings, one)
 	}
-	return out, nil
+	return nil
 }
 
 func finding(f acl.Finding) (out Finding, err error) {
 	out = Finding{Severity: f.Severity, Code: f.Code, Text: f.Text, Fix: f.Fix}
-	if f.Line > 0 {
+	if out.Place = roster.Place(f); f.Line > 0 {
 		out.Place = fmt.Sprintf("%s:%d:%d", f.File, f.Line, f.Column)
 	}
 	if f.Example != nil {
@@ -168,8 +203,8 @@ func (a *administrator) applyPolicies(_ context.Context, in Rulebook) (Applied, 
 		return Applied{}, err
 	}
 	var failed *roster.TestError
-	list, err := change(a, help{}, func(r *roster.Roster) ([]roster.Applied, error) {
-		list, err := r.Apply(console, d, roster.Terms{Force: in.Force}, in.Trial)
+	list, err := change(a, help{terms: in.Terms}, func(r *roster.Roster) ([]roster.Applied, error) {
+		list, err := r.Apply(console, d, in.roster(), in.Trial)
 		if errors.As(err, &failed) {
 			return nil, nil // that is an answer
 		}
