@@ -36,7 +36,7 @@ type Try struct {
 func (e *DialError) Error() string {
 	for _, t := range e.Tries {
 		if refused := (*refusedError)(nil); errors.As(t.Err, &refused) {
-			return e.Device + ": the device is not open for pairing and does not know this key"
+			return e.Device + ": the device does not know this key and is not open for pairing from here"
 		}
 	}
 	if len(e.Tries) == 0 {

@@ -95,7 +95,7 @@ func TestDialErrorSaysWho(t *testing.T) {
 	}{
 		{&DialError{"home", nil}, "cannot reach home: no address of it is known, and it was not found on this network"},
 		{&DialError{"home", []Try{gone}}, "cannot reach home: 192.0.2.1:5690: no answer"},
-		{&DialError{"home", []Try{gone, refused}}, "home: the device is not open for pairing and does not know this key"},
+		{&DialError{"home", []Try{gone, refused}}, "home: the device does not know this key and is not open for pairing from here"},
 	} {
 		if got := test.err.Error(); got != test.want {
 			t.Errorf("%q, want %q", got, test.want)

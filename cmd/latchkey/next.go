@@ -18,7 +18,7 @@ var steps = []struct {
 	{client.ErrUnusable, "correct that and repeat the command"},
 	{client.ErrPairingUnknown, "repeat the command: a pairing that holds is a success"},
 	{latchkey.ErrKeyFileMode, "make the file private; if others may have read it, take a new key"},
-	{latchkey.ErrHandshakeRefused, "give the device's owner the output of \"latchkey fingerprint\", to add with latchkeyd user add NAME --key FINGERPRINT, and repeat the command"},
+	{latchkey.ErrHandshakeRefused, "pair on the device's own network if a local mode is open there, or give its owner the output of \"latchkey fingerprint\", to add with latchkeyd user add NAME --key FINGERPRINT"},
 	{latchkey.ErrUnpaired, "latchkey pair URL, with the URL that the device's owner shows"},
 	{latchkey.ErrPairingClosed, "on the device: latchkeyd pairing open MODE, or latchkeyd user add NAME --key FINGERPRINT"},
 	{latchkey.ErrNotLocal, "join the device's own network and repeat the command, or ask its owner to add the key of \"latchkey fingerprint\""},

@@ -73,7 +73,7 @@ func TestLocalNetwork(t *testing.T) {
 	refused := func(what string) {
 		out, err := in(t, remote, bin+"/latchkey", "pair", "--dir", far, url, "--as", "shed")
 		var exit *exec.ExitError
-		if !errors.As(err, &exit) || exit.ExitCode() != 1 || !strings.Contains(out, "own network") {
+		if !errors.As(err, &exit) || exit.ExitCode() != 1 || !strings.Contains(out, "not open for pairing from here") || !strings.Contains(out, "own network") {
 			t.Errorf("pairing from %s: %v\n%s", what, err, out)
 		}
 	}
