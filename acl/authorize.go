@@ -120,7 +120,8 @@ func (st *state) judge(r *Request, trace *[]Step, fresh bool) judgement {
 	var j judgement
 	facts := *r
 	var buf [MaxInherited + 2*MaxAttached]*Policy
-	policies, whole := buf[:0], true
+	policies := buf[:0]
+	var whole bool
 	k := st.keys[r.Peer]
 	switch {
 	case k != nil && st.users[k.User] == nil: // only where wishes contradict each other

@@ -53,8 +53,10 @@ func TestStatusChooseMisses(t *testing.T) {
 		{modes: []string{"from-the-future"}, local: true, says: "from-the-future", is: latchkey.ErrPairingClosed},
 		{modes: []string{"local-initial"}, want: pairing.MissingError{Local: true}, says: "own network", is: latchkey.ErrNotLocal},
 		{modes: []string{"password-open"}, want: pairing.MissingError{Password: true}, says: "password", is: latchkey.ErrPairingClosed},
-		{modes: []string{"password-open", "local-open", "invite"}, want: pairing.MissingError{Password: true, Local: true, Invite: true},
-			says: "the device's password, or an invitation, or a connection", is: latchkey.ErrPairingClosed},
+		{
+			modes: []string{"password-open", "local-open", "invite"}, want: pairing.MissingError{Password: true, Local: true, Invite: true},
+			says: "the device's password, or an invitation, or a connection", is: latchkey.ErrPairingClosed,
+		},
 		// An invitation that is used up is no reason to become somebody else.
 		{modes: []string{"local-initial"}, local: true, have: pairing.Have{Invite: true}, says: "local-initial", is: latchkey.ErrPairingClosed},
 	} {

@@ -117,7 +117,7 @@ func (h *Host) OpenIf(m Modes, until time.Time, check func(*acl.Tx) error) error
 }
 
 func (h *Host) openable(tx *acl.Tx, m Modes) error {
-	if m.Has(LocalInitial) && hasAdmin(tx) {
+	if m.Has(LocalInitial) && hasAdmin(tx, true) {
 		return fmt.Errorf("%w: the device has an owner already", latchkey.ErrConflict)
 	}
 	if !m.Has(PasswordOpen) {
@@ -246,15 +246,18 @@ func initialUsable(tx *acl.Tx, o opening) error {
 	if used, _ := tx.Setting(initialSetting); used != "" && !o.byHand {
 		return errUsed
 	}
-	if hasAdmin(tx) {
+	if hasAdmin(tx, o.byHand) {
 		return errOwned
 	}
 	return nil
 }
 
-// hasAdmin reports whether there is an administrator who holds a key.
-func hasAdmin(tx *acl.Tx) bool {
-	return slices.ContainsFunc(tx.Users(), func(u acl.User) bool { return u.Role == acl.RoleAdmin && len(tx.Keys(u.Name)) > 0 })
+// hasAdmin reports whether there is an administrator. Who opens a mode by hand
+// means it: then only those count who hold a key.
+func hasAdmin(tx *acl.Tx, byHand bool) bool {
+	return slices.ContainsFunc(tx.Users(), func(u acl.User) bool {
+		return u.Role == acl.RoleAdmin && (!byHand || len(tx.Keys(u.Name)) > 0)
+	})
 }
 
 // UseUp makes the store as if somebody had paired by local-initial: it opens by hand

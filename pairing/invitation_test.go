@@ -79,8 +79,11 @@ func TestInvitedNamesAreTaken(t *testing.T) {
 			at    time.Time
 			taken bool
 		}{
-			{"bob", start, true}, {"BOB", start, true}, {"bobby", start, false},
-			{"bob", start.Add(time.Hour), false}, {"bob", time.Time{}, true},
+			{"bob", start, true},
+			{"BOB", start, true},
+			{"bobby", start, false},
+			{"bob", start.Add(time.Hour), false},
+			{"bob", time.Time{}, true},
 		} {
 			if err := pairing.Reserved(tx, c.name, c.at); errors.Is(err, latchkey.ErrConflict) != c.taken {
 				t.Errorf("%s at %v: %v", c.name, c.at, err)

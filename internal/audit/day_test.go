@@ -25,8 +25,10 @@ func TestFloodsOfDays(t *testing.T) {
 		return e
 	}
 	user := func(i int) acl.Event {
-		return acl.Event{Kind: acl.EventAccess, Outcome: acl.OutcomeOK, Key: fingerprint(t, i%64), User: "bob",
-			Action: acl.TunnelOpen, Object: fmt.Sprintf("service-%d", i), Path: acl.PathLocal}
+		return acl.Event{
+			Kind: acl.EventAccess, Outcome: acl.OutcomeOK, Key: fingerprint(t, i%64), User: "bob",
+			Action: acl.TunnelOpen, Object: fmt.Sprintf("service-%d", i), Path: acl.PathLocal,
+		}
 	}
 	for name, event := range map[string]func(i int) acl.Event{
 		"strangers": stranger, "a user": user,

@@ -34,10 +34,14 @@ func TestInvitesOfThoseWhoAreGone(t *testing.T) {
 	}{
 		"removed": {do: func(d *desk) error { return d.RemoveUser(d.olga, "otto", Terms{}) }, gone: true},
 		"demoted": {do: func(d *desk) error { return second(d.SetRole(d.olga, "otto", acl.RoleUser, Terms{})) }, gone: true},
-		"the same role": {do: func(d *desk) error { return second(d.SetRole(d.olga, "otto", acl.RoleAdmin, Terms{})) },
-			after: func(d *desk) error { return d.RemoveUser(d.olga, "otto", Terms{}) }},
-		"renamed": {do: func(d *desk) error { return second(d.Rename(d.olga, "otto", strings.Repeat("ö", 64), Terms{})) },
-			after: func(d *desk) error { return d.RemoveUser(d.olga, strings.Repeat("ö", 64), Terms{}) }},
+		"the same role": {
+			do:    func(d *desk) error { return second(d.SetRole(d.olga, "otto", acl.RoleAdmin, Terms{})) },
+			after: func(d *desk) error { return d.RemoveUser(d.olga, "otto", Terms{}) },
+		},
+		"renamed": {
+			do:    func(d *desk) error { return second(d.Rename(d.olga, "otto", strings.Repeat("ö", 64), Terms{})) },
+			after: func(d *desk) error { return d.RemoveUser(d.olga, strings.Repeat("ö", 64), Terms{}) },
+		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			d := newDesk(t)
