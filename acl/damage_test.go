@@ -87,7 +87,7 @@ func refusedOrSame(t *testing.T, what string, data []byte, want map[vault.ID]vau
 	t.Helper()
 	s, err := openBytes(t, data)
 	if err != nil {
-		if !errors.Is(err, ErrDamaged) || !strings.Contains(err.Error(), "pair again") {
+		if !errors.Is(err, ErrDamaged) || !strings.Contains(err.Error(), "restore a backup") {
 			t.Errorf("%s: %v", what, err)
 		}
 		return true
