@@ -57,7 +57,7 @@ func TestConflicts(t *testing.T) {
 // TestForms: what is asked is spelled as docs/protocol.md section 4 says.
 func TestForms(t *testing.T) {
 	const version = "0011223344556677"
-	key := latchkey.Fingerprint{}
+	var key latchkey.Fingerprint
 	asked := make(chan string, 1)
 	f := newFake(t, &fake{handler: func(_ context.Context, r *coap.Request) *coap.Response {
 		line := methodNames[r.Code] + " /" + strings.Join(r.Path, "/")

@@ -18,7 +18,7 @@ import (
 func TestDocumentsExist(t *testing.T) {
 	for _, name := range []string{
 		"README.md", "ARCHITECTURE.md", "CHANGELOG.md", "CONTRIBUTING.md", "SECURITY.md", "LICENSE",
-		"docs/protocol.md", "docs/threat-model.md", "docs/adr/README.md", "docs/systemd/latchkeyd.service",
+		"docs/access.md", "docs/protocol.md", "docs/threat-model.md", "docs/adr/README.md", "docs/systemd/latchkeyd.service",
 		"docs/systemd/latchkey-basestation.service",
 	} {
 		info, err := os.Stat(filepath.Join(root, name))
