@@ -119,6 +119,16 @@ type operation struct {
 	model func(*model) error
 }
 
+const renames = "rename "
+
+// writes reports whether there is something to write: a user who is renamed to its
+// own name stays as it is.
+func (o operation) writes() bool {
+	names, ok := strings.CutPrefix(o.name, renames)
+	from, to, _ := strings.Cut(names, " ")
+	return !ok || from != to
+}
+
 func drawOperation(t *rapid.T) operation {
 	user := rapid.SampledFrom([]string{"anna", "bob", "BOB", "carl"}).Draw(t, "user")
 	role := rapid.SampledFrom([]string{RoleAdmin, RoleUser, "nobody", "a", "b"}).Draw(t, "role")
@@ -212,7 +222,7 @@ func drawOperation(t *rapid.T) operation {
 	case 9:
 		to := rapid.SampledFrom([]string{"anna", "bob", "BOB", "dora"}).Draw(t, "to")
 		return operation{
-			"rename " + user + " " + to, func(tx *Tx) error { return tx.RenameUser(user, to) },
+			renames + user + " " + to, func(tx *Tx) error { return tx.RenameUser(user, to) },
 			func(m *model) error { return m.rename(user, to) },
 		}
 	case 10:
@@ -317,7 +327,7 @@ func TestStoreEqualsModel(t *testing.T) {
 			}
 			if rapid.IntRange(0, 2).Draw(t, "fault") == 0 {
 				s.commit = refuse
-				if want == nil {
+				if want == nil && slices.ContainsFunc(operations, operation.writes) {
 					want = errDisk
 				}
 			}
