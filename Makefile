@@ -18,8 +18,10 @@ COLD       = crypto/tls crypto/x509 encoding/asn1 encoding/gob encoding/json fmt
              regexp regexp/syntax text/template text/template/parse vendor/... golang.org/x/net/... \
              github.com/fxamacker/... github.com/goccy/... github.com/golang-jwt/... github.com/pion/dtls/... github.com/pion/ice/... \
              github.com/pion/mdns/... github.com/pion/stun/... github.com/pion/turn/... github.com/spf13/... go.etcd.io/... \
+             filippo.io/... golang.org/x/crypto/argon2 golang.org/x/crypto/blake2b os strconv \
              $(addprefix $(MODULE)/,cmd/... pairing internal/admin internal/audit internal/bearer internal/cli \
-             internal/daemon internal/discover internal/roster internal/settings internal/vault internal/webhook)
+             internal/daemon internal/discover internal/form internal/pake internal/rendezvous internal/roster \
+             internal/settings internal/signal internal/uplink internal/vault internal/webhook)
 MODULE     = github.com/latchkey-dev/latchkey
 TOOLBIN    = bin/tools
 GOBUILD    = CGO_ENABLED=0 $(GO) build -trimpath -ldflags '-s -w'
